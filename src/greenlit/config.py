@@ -1,0 +1,430 @@
+"""params.yaml as typed, frozen sections: the one home of every setting that changes a result.
+
+Where a program runs (worker processes, URIs, credentials) comes from the environment and is no part of this.
+"""
+
+import difflib
+import re
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from greenlit.errors import ConfigError
+
+PARAMS = Path("params.yaml")
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: frozen, and a key it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, strict=True)
+
+
+class Limits(Section):
+    """How many problems to keep of each split; null keeps all."""
+
+    train: int | None = Field(default=None, ge=1)
+    """Problems in the train split."""
+    validation: int | None = Field(default=None, ge=1)
+    """Problems in the validation split."""
+    test: int | None = Field(default=None, ge=1)
+    """Problems in the test split."""
+
+
+class DatasetParams(Section):
+    """Which problems."""
+
+    name: Name
+    """Key of problems.ADAPTERS; also the folder name under assets/."""
+    path: str | None = None
+    """Local file to read instead of the hub."""
+    variant: str | None = None
+    """Which edition of the dataset, where it has several (mbpp: full, sanitized)."""
+    revision: str | None = None
+    """Commit of the hub dataset; null pins the newest one when it is fetched."""
+
+
+class PrepareParams(Section):
+    """From raw records to problems in train, validation and test."""
+
+    limits: Limits = Limits()
+    """Problems to keep of each split."""
+    shown_tests: int = Field(default=1, ge=0)
+    """Tests of each problem that its prompt shows, where the dataset gives no roles."""
+
+
+class StarterModelParams(Section):
+    """The tiny Llama that `base` builds and warm-starts when `base.model` is `starter`."""
+
+    hidden: int = Field(default=128, ge=32)
+    """Width of the model."""
+    layers: int = Field(default=4, ge=1)
+    """Decoder layers."""
+    heads: int = Field(default=4, ge=1)
+    """Attention heads."""
+    intermediate: int = Field(default=384, ge=32)
+    """Width of the feed-forward layers."""
+    vocabulary: int = Field(default=1024, ge=300)
+    """Upper bound on the byte-level BPE vocabulary."""
+    context: int = Field(default=2048, ge=256)
+    """Longest sequence in tokens."""
+    rows: int = Field(default=12000, ge=100)
+    """Programs of mixed quality in the warm-start corpus."""
+    steps: int = Field(default=700, ge=1)
+    """Optimizer steps."""
+    batch_size: int = Field(default=32, ge=1)
+    """Programs per step."""
+    learning_rate: float = Field(default=5e-3, gt=0)
+    """Peak learning rate; 5 % warm-up, held to 30 %, then linear to zero."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "StarterModelParams":
+        if self.hidden % self.heads:
+            raise ValueError(f"heads must divide hidden (found {self.heads} and {self.hidden})")
+        return self
+
+
+class BaseParams(Section):
+    """The model to start from."""
+
+    model: str
+    """`starter`, a hub id, or a local directory."""
+    revision: str | None = None
+    """Commit of the hub model; null pins the newest one."""
+    starter: StarterModelParams = StarterModelParams()
+    """Settings of the starter model."""
+
+
+class SamplingParams(Section):
+    """How completions are sampled."""
+
+    backend: Literal["transformers"] = "transformers"
+    """What generates."""
+    n: int = Field(default=8, ge=1)
+    """Samples per problem."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Softmax temperature."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Nucleus: smallest set of tokens with at least this probability."""
+    top_k: int = Field(default=0, ge=0)
+    """Keep the k likeliest tokens; 0 keeps all."""
+    max_new_tokens: int = Field(default=512, ge=1)
+    """Longest completion in tokens."""
+    batch_size: int = Field(default=64, ge=1)
+    """Sequences generated together; does not change fp32 results on a CPU."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of the weights while generating."""
+
+
+class GenerateParams(SamplingParams):
+    """Candidates on the train split."""
+
+
+class EvaluateParams(SamplingParams):
+    """Samples and statistics of baseline and evaluate, which are always made alike."""
+
+    ks: list[int] = Field(default=[1, 8], min_length=1)
+    """k of each pass@k; none may exceed n."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Level of every interval."""
+    resamples: int = Field(default=10_000, ge=100)
+    """Bootstrap resamples over problems."""
+
+    @model_validator(mode="after")
+    def _enough_samples(self) -> "EvaluateParams":
+        if min(self.ks) < 1 or max(self.ks) > self.n:
+            raise ValueError(f"ks must lie between 1 and n = {self.n}: pass@k is undefined for n < k (found {self.ks})")
+        return self
+
+
+class AnnotateParams(Section):
+    """Limits on a running candidate; baseline and evaluate judge under the same."""
+
+    timeout_s: float = Field(default=10.0, gt=0)
+    """Wall-clock backstop for one run of one candidate, in seconds."""
+    cpu_factor: float = Field(default=10.0, ge=1)
+    """CPU limit as a multiple of the reference solution's CPU time."""
+    cpu_min_s: float = Field(default=0.5, gt=0)
+    """CPU limit is never below this, in seconds."""
+    cpu_max_s: float = Field(default=5.0, gt=0)
+    """CPU limit is never above this, in seconds; also the limit where there is no reference."""
+    memory_mib: int = Field(default=512, ge=64)
+    """Address space of the candidate's process, in MiB; a problem's own limit wins."""
+    output_kib: int = Field(default=1024, ge=1)
+    """What a candidate may print or return, in KiB."""
+    allow_portable: bool = False
+    """Allow the portable sandbox level: limits and a private folder, but no jail."""
+
+
+class BuildParams(Section):
+    """Ranked candidates and preference pairs."""
+
+    n_best: int = Field(default=3, ge=1)
+    """Passing candidates kept per problem in nbest.jsonl."""
+    n_fails: int = Field(default=5, ge=0)
+    """Unlike failures kept per problem in nbest.jsonl."""
+    max_pairs: int = Field(default=4, ge=1)
+    """Pairs per problem."""
+    shuffle_verdicts: bool = False
+    """Placebo: deal each problem's verdicts out among its candidates at random."""
+
+
+class LoraParams(Section):
+    """Low-rank adapter: https://arxiv.org/abs/2106.09685."""
+
+    r: int = Field(default=16, ge=1)
+    """Rank."""
+    alpha: int = Field(default=32, ge=1)
+    """Scale: the update is multiplied by alpha / r."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout on the adapter's input."""
+    target_modules: str | list[str] = "all-linear"
+    """Module names, or `all-linear`."""
+
+
+class TrainingParams(Section):
+    """What every method has."""
+
+    reads: str
+    """File to learn from."""
+    start: str
+    """Model directory to start from."""
+    lora: LoraParams | None = LoraParams()
+    """Adapter settings; null trains all weights."""
+    learning_rate: float = Field(gt=0)
+    """Peak learning rate."""
+    schedule: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    """Learning-rate schedule."""
+    warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the steps that warm up."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW weight decay."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradient clipping."""
+    epochs: float = Field(default=1.0, gt=0)
+    """Passes over the data."""
+    batch_size: int = Field(default=32, ge=1)
+    """Rows (pairs, programs) per optimizer step and process."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches per optimizer step."""
+    max_length: int = Field(default=1024, ge=16)
+    """Longest prompt + completion in tokens; longer rows are left out and counted."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the computation (bfloat16: autocast)."""
+
+
+class SftParams(TrainingParams):
+    """Supervised fine-tuning on the best candidates."""
+
+    method: Literal["sft"]
+    """Key of training.METHODS."""
+
+
+class DpoParams(TrainingParams):
+    """Direct preference optimisation: https://arxiv.org/abs/2305.18290."""
+
+    method: Literal["dpo"]
+    """Key of training.METHODS."""
+    beta: float = Field(default=0.1, gt=0)
+    """Strength of the pull towards the start model."""
+    sft_weight: float = Field(default=0.0, ge=0)
+    """Weight of a likelihood term on the chosen completions, next to the preference loss."""
+
+
+MethodParams = Annotated[SftParams | DpoParams, Field(discriminator="method")]
+
+
+class ReportParams(Section):
+    """The before/after report."""
+
+    examples: int = Field(default=3, ge=0)
+    """Won and lost problems printed with their programs."""
+
+
+class RegisterParams(Section):
+    """The MLflow registry."""
+
+    model: Name = "greenlit"
+    """Registered model name; each method's merged model becomes a version of it."""
+
+
+class Params(Section):
+    """params.yaml: one experiment."""
+
+    experiment: Name
+    """Name of the experiment; its results lie in results/<experiment>/."""
+    seed: int = Field(ge=0, lt=2**31)
+    """Seed of everything: problems, starter model, sampling, pairs, training, bootstrap."""
+    dataset: DatasetParams
+    prepare: PrepareParams = PrepareParams()
+    base: BaseParams
+    generate: GenerateParams = GenerateParams()
+    annotate: AnnotateParams = AnnotateParams()
+    build: BuildParams = BuildParams()
+    methods: dict[Name, MethodParams] = Field(min_length=1)
+    """Training runs from the same candidates, by name; each gets train, merge and evaluate."""
+    evaluate: EvaluateParams = EvaluateParams()
+    report: ReportParams = ReportParams()
+    registration: RegisterParams = Field(default=RegisterParams(), alias="register")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 with 1e-4 read as a number (YAML 1.2), and a repeated key refused."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [item for item in resolvers if item[0] != "tag:yaml.org,2002:float"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^[-+]?(?:[0-9]+\.[0-9]*(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.[0-9]+(?:[eE][-+]?[0-9]+)?)$"
+        r"|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
+    ),
+    list("-+0123456789."),
+)
+
+
+def load_params(path: Path = PARAMS) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        ConfigError: one line per fault, `params.yaml: annotate.timeout_s: must be > 0 (found -1)`.
+    """
+    return parse_params(read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> Any:
+    """Read one YAML document.
+
+    Raises:
+        ConfigError: missing, not UTF-8, or not YAML.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such file", hint="run from the project's root, or `greenlit preset starter`"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 (byte 0x{error.object[error.start]:02x})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ConfigError(f"{place}: not YAML: {getattr(error, 'problem', error)}") from None
+
+
+def parse_params(content: Any, place: str) -> Params:
+    """Check the content of a params file; `place` stands before every fault."""
+    if not isinstance(content, dict):
+        raise ConfigError(f"{place}: must be a mapping of sections (found {type(content).__name__})")
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        faults = [_fault_line(place, fault) for fault in error.errors(include_url=False)]
+        raise ConfigError("\n".join(faults)) from None
+
+
+_COMPARISONS = {
+    "greater_than": ("gt", "must be > {}"),
+    "greater_than_equal": ("ge", "must be >= {}"),
+    "less_than": ("lt", "must be < {}"),
+    "less_than_equal": ("le", "must be <= {}"),
+}
+_TYPES = {
+    "int_type": "must be an integer",
+    "int_from_float": "must be an integer",
+    "float_type": "must be a number",
+    "string_type": "must be text",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "missing": "is missing",
+}
+
+
+def _fault_line(place: str, fault: Any) -> str:
+    path = _plain_path(fault["loc"])
+    where = f"{place}: {'.'.join(path)}"
+    if fault["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(path[-1], _known_keys(path[:-1]), n=1)
+        hint = (
+            f"\n  hint: did you mean {close[0]}?"
+            if close
+            else f"\n  hint: known keys: {', '.join(_known_keys(path[:-1]))}"
+        )
+        return f"{where}: unknown key{hint}"
+    if fault["type"] == "missing":
+        return f"{where}: is missing"
+    found = f" (found {fault['input']!r})"
+    context = fault.get("ctx", {})
+    if fault["type"] in _COMPARISONS:
+        key, text = _COMPARISONS[fault["type"]]
+        return f"{where}: {text.format(f'{context[key]:g}')}{found}"
+    if fault["type"] == "literal_error":
+        close = difflib.get_close_matches(str(fault["input"]), [str(v) for v in _literals(context["expected"])], n=1)
+        hint = f"\n  hint: did you mean {close[0]}?" if close else ""
+        return f"{where}: must be {context['expected']}{found}{hint}"
+    if fault["type"] == "value_error":
+        return f"{where}: {context['error']}"
+    if fault["type"] == "union_tag_invalid":
+        return f"{where}.method: must be one of {context['expected_tags']} (found {context['tag']!r})"
+    if fault["type"] == "union_tag_not_found":
+        return f"{where}.method: is missing"
+    message = _TYPES.get(fault["type"], fault["msg"][0].lower() + fault["msg"][1:])
+    return f"{where}: {message}{found}"
+
+
+def _literals(expected: str) -> list[str]:
+    return [part.strip(" '") for part in expected.replace(" or ", ",").split(",")]
+
+
+def _plain_path(loc: tuple[Any, ...]) -> list[str]:
+    """A pydantic location as the user's keys: the tag of a union is no key of theirs."""
+    path = [str(part) for part in loc]
+    if len(path) > 2 and path[0] == "methods":
+        del path[2:3]
+    return [part for part in path if part not in {"[key]"}]
+
+
+def _known_keys(path: list[str]) -> list[str]:
+    section: Any = Params
+    for index, key in enumerate(path):
+        if path[0] == "methods" and index == 1:
+            section = DpoParams
+            continue
+        field = section.model_fields.get(key) if isinstance(section, type) else None
+        section = _section_of(field.annotation) if field else None
+        if section is None:
+            return []
+    if not (isinstance(section, type) and issubclass(section, BaseModel)):
+        return []
+    return [field.alias or key for key, field in section.model_fields.items()]
+
+
+def _section_of(annotation: Any) -> Any:
+    if get_origin(annotation) in {Union, UnionType}:
+        return next(
+            (part for part in get_args(annotation) if isinstance(part, type) and issubclass(part, Section)), None
+        )
+    return dict if get_origin(annotation) is dict else annotation
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON schema of params.yaml, for editors."""
+    return Params.model_json_schema()
