@@ -60,13 +60,13 @@ class PrepareParams(Section):
 class StarterModelParams(Section):
     """The tiny Llama that `base` builds and warm-starts when `base.model` is `starter`."""
 
-    hidden: int = Field(default=128, ge=32)
+    hidden: int = Field(default=96, ge=32)
     """Width of the model."""
     layers: int = Field(default=4, ge=1)
     """Decoder layers."""
-    heads: int = Field(default=4, ge=1)
+    heads: int = Field(default=3, ge=1)
     """Attention heads."""
-    intermediate: int = Field(default=384, ge=32)
+    intermediate: int = Field(default=288, ge=32)
     """Width of the feed-forward layers."""
     vocabulary: int = Field(default=1024, ge=300)
     """Upper bound on the byte-level BPE vocabulary."""
@@ -74,11 +74,11 @@ class StarterModelParams(Section):
     """Longest sequence in tokens."""
     rows: int = Field(default=12000, ge=100)
     """Programs of mixed quality in the warm-start corpus."""
-    steps: int = Field(default=700, ge=1)
+    steps: int = Field(default=650, ge=1)
     """Optimizer steps."""
     batch_size: int = Field(default=32, ge=1)
     """Programs per step."""
-    learning_rate: float = Field(default=5e-3, gt=0)
+    learning_rate: float = Field(default=8e-3, gt=0)
     """Peak learning rate; 5 % warm-up, held to 30 %, then linear to zero."""
 
     @model_validator(mode="after")
@@ -306,6 +306,17 @@ def load_params(path: Path = PARAMS) -> Params:
         ConfigError: one line per fault, `params.yaml: annotate.timeout_s: must be > 0 (found -1)`.
     """
     return parse_params(read_yaml(path), str(path))
+
+
+def method_of(params: Params, name: str) -> SftParams | DpoParams:
+    """The settings of one method.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    if name not in params.methods:
+        raise ConfigError(f"params.yaml: methods: no method {name!r}", hint=f"one of {', '.join(params.methods)}")
+    return params.methods[name]
 
 
 def read_yaml(path: Path) -> Any:

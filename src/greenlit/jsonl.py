@@ -90,10 +90,9 @@ def atomic_write(path: Path) -> Iterator[IO[str]]:
         else:
             stream = io.TextIOWrapper(raw, encoding="utf-8", newline="\n")
         yield stream
-        stream.flush()
+        stream.detach()  # flushes, and leaves the closing to those who opened
         if path.suffix == ".gz":
             packed.close()
-        stream.detach()
 
 
 @contextmanager

@@ -173,6 +173,7 @@ class NBest(Record):
 
     id: str
     entry_point: str | None
+    prompt: str | list[dict[str, str]]
     best_list: list[Best]
     num_pass: int
     num_uniq: int

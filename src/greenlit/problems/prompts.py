@@ -91,3 +91,11 @@ def _parses(code: str) -> bool:
 def has_chat_template(tokenizer: Any) -> bool:
     """Does this tokenizer turn messages into text by a template of its own?"""
     return bool(getattr(tokenizer, "chat_template", None))
+
+
+def prompt_ids(tokenizer: Any, prompt: str | list[dict[str, str]]) -> list[int]:
+    """Token ids of a prompt, as training sees them too: the chat template for messages, else the plain text."""
+    if isinstance(prompt, str):
+        return list(tokenizer(prompt)["input_ids"])
+    text = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -1,0 +1,49 @@
+# `make` lists what there is. `make run` and `make test` set up everything they need.
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check lock clean
+
+PY ?= $(shell command -v python3.11 || echo python3)
+TORCH_ARGS ?=                # e.g. TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu" on a Linux laptop
+BIN := .venv/bin
+READY := .venv/.ready
+
+# telemetry of every dependency off; nothing but registries is needed
+export DO_NOT_TRACK := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export DVC_NO_ANALYTICS := 1
+export PREFECT_HOME := $(CURDIR)/.prefect
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+help:  ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(READY)  ## virtual environment and packages (run and test do it too)
+
+$(READY): requirements.txt requirements-dev.txt requirements.lock pyproject.toml
+	@echo "setting up .venv (2-5 minutes the first time)"
+	@test -x $(BIN)/python || $(PY) -m venv .venv
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(TORCH_ARGS) torch==2.13.0 -c requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt -c requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip check -q
+	@touch $@
+
+run: $(READY)  ## the main job: problems to before/after report, on the embedded starter problems and model
+	@$(BIN)/greenlit run
+
+test: $(READY)  ## all tests (make test ARGS="-m 'not slow'" for the fast ones)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY)  ## formatting and lint
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+lock: $(READY)  ## resolve requirements anew into requirements.lock
+	@$(BIN)/python -m pip install -qq uv
+	@$(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements-dev.txt \
+		| sed 's/+cpu$$//' > requirements.lock.new && mv requirements.lock.new requirements.lock
+
+clean:  ## remove results and caches of runs; .venv and .dvc/cache stay
+	@rm -rf .work results assets mlruns mlartifacts mlflow.db .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,86 @@
+"""One DVC stage as one Prefect task run.
+
+The order of the stages is DVC's own graph, written nowhere else. A stage's output streams into the run log; a stage
+that had nothing to do ends in state Cached; cancelling ends its whole process tree.
+"""
+
+import os
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+
+import psutil
+from prefect import get_run_logger, task
+from prefect.states import Completed, State
+
+LAST_LINES = 40
+
+
+class StageFailed(RuntimeError):
+    """A stage ended with an error; the message holds its last lines."""
+
+
+def stages_towards(target: str | None = None) -> list[str]:
+    """Names of the stages that `target` needs, itself included, each after those it needs; None means all."""
+    import networkx
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        graph = repo.index.graph
+        wanted = repo.stage.collect(target) if target else list(graph)
+        needed = set(wanted).union(*(networkx.descendants(graph, stage) for stage in wanted))
+        # an edge points from a stage to what it needs
+        ordered = networkx.lexicographical_topological_sort(graph.reverse(), key=lambda stage: stage.addressing)
+        return [stage.addressing for stage in ordered if stage in needed]
+
+
+@task(task_run_name="{stage}", cache_policy=None, log_prints=False)
+def reproduce(stage: str) -> State:
+    """Bring one stage up to date.
+
+    Raises:
+        StageFailed: its command failed.
+    """
+    logger = get_run_logger()
+    process = _start(stage)
+    last: deque[str] = deque(maxlen=LAST_LINES)
+    ran = False
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            last.append(line)
+            ran |= line.startswith("Running stage")
+            logger.info(line.rstrip())
+        code = process.wait()
+    except BaseException:
+        _end_tree(process.pid)
+        raise
+    if code:
+        raise StageFailed(f"stage {stage} failed:\n{''.join(last)}")
+    return Completed(name="Completed" if ran else "Cached", message=f"{stage}: {'ran' if ran else 'nothing to do'}")
+
+
+def _start(stage: str) -> subprocess.Popen[str]:
+    search_path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro", "--single-item", stage],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        bufsize=1,
+        env={**os.environ, "PATH": search_path, "PYTHONUNBUFFERED": "1"},
+    )
+
+
+def _end_tree(pid: int) -> None:
+    """End a process of ours and everything below it; DVC alone would leave its command running."""
+    try:
+        tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for process in tree:
+        process.terminate()
+    _, alive = psutil.wait_procs(tree, timeout=5)
+    for process in alive:
+        process.kill()

@@ -1,0 +1,165 @@
+"""The `greenlit` command: data to stdout, all else to stderr, nothing heavy imported before it is needed."""
+
+import difflib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from greenlit.errors import EXIT_CODE_FILE, ConfigError, exit_cleanly
+
+app = typer.Typer(
+    name="greenlit",
+    help="Reinforcement learning for code models, graded by execution.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+STAGE_WORDS = {
+    "prepare": ["prepare"],
+    "base": ["base"],
+    "baseline": ["baseline"],
+    "train_gen": ["generate", "annotate"],
+    "rl_build": ["build"],
+    "train_all": ["train", "merge"],
+    "test_after": ["evaluate", "report"],
+    "report": ["report"],
+    "register": ["register"],
+}
+"""Words for parts of the pipeline → stages of dvc.yaml (`train` means `train@<m>` for all methods)."""
+
+
+@app.callback(invoke_without_command=True)
+def _options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(installed("greenlit"))
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    only: Annotated[
+        str | None, typer.Option(help=f"Comma-separated parts: {', '.join(STAGE_WORDS)}; or stage names of dvc.yaml.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run the stages even if nothing changed.")] = False,
+) -> None:
+    """Bring the experiment of params.yaml up to date, then print its result table."""
+    from greenlit.config import load_params
+
+    params = load_params()
+    targets = [] if only is None else stage_targets(only, list(params.methods))
+    reproduce(targets, force)
+    if only is None or "test_after" in only or "report" in only:
+        print_result()
+
+
+def stage_targets(words: str, methods: list[str]) -> list[str]:
+    """DVC targets of comma-separated words.
+
+    Raises:
+        ConfigError: a word that is neither a part of the pipeline nor a stage.
+    """
+    stages = _stage_names()
+    targets: list[str] = []
+    for word in (part.strip() for part in words.split(",")):
+        if word not in STAGE_WORDS and word not in stages and "@" not in word:
+            known = [*STAGE_WORDS, *stages]
+            close = difflib.get_close_matches(word, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"one of {', '.join(known)}"
+            raise ConfigError(f"--only: no part of the pipeline is called {word!r}", hint=hint)
+        for stage in STAGE_WORDS.get(word, [word]):
+            targets.extend(f"{stage}@{method}" for method in methods) if stages.get(stage) else targets.append(stage)
+    return list(dict.fromkeys(targets))
+
+
+def _stage_names() -> dict[str, bool]:
+    """Stages of dvc.yaml → is it made once per method?"""
+    from greenlit.config import read_yaml
+
+    return {name: "foreach" in stage for name, stage in read_yaml(Path("dvc.yaml"))["stages"].items()}
+
+
+def reproduce(targets: list[str], force: bool) -> None:
+    """`dvc repro` of the targets and all they need (all, when there are none); a failed stage's exit code is ours."""
+    flags = (["--force", "--single-item"] if targets else ["--force"]) if force else []
+    search_path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    with tempfile.TemporaryDirectory() as folder:
+        left = Path(folder) / "exit_code"
+        environment = {**os.environ, "PATH": search_path, "PYTHONUNBUFFERED": "1", EXIT_CODE_FILE: str(left)}
+        code = subprocess.run([sys.executable, "-m", "dvc", "repro", *flags, *targets], env=environment).returncode
+        if code:
+            print("a stage failed; its own message stands above. What is done stays done.", file=sys.stderr)
+            sys.exit(int(left.read_text()) if left.exists() else 1)
+
+
+@app.command()
+def params(
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of params.yaml instead.")] = False,
+    file: Annotated[Path, typer.Option(help="The file to check.")] = Path("params.yaml"),
+) -> None:
+    """Check params.yaml and print it resolved, with every default."""
+    from greenlit.config import json_schema, load_params
+
+    content = json_schema() if schema else load_params(file).model_dump(by_alias=True)
+    print(json.dumps(content, indent=2))
+
+
+@app.command()
+def preset(name: Annotated[str | None, typer.Argument(help="Which one; none lists them.")] = None) -> None:
+    """Swap params.yaml for a preset; one that you edited is kept as params.yaml.bak."""
+    from greenlit.config import load_params
+
+    presets = {path.stem: path for path in sorted(Path("presets").glob("*.yaml"))}
+    if name is None:
+        for path in presets.values():
+            print(f"{path.stem:12s} {path.read_text().splitlines()[0].lstrip('# ')}")
+        return
+    if name not in presets:
+        raise ConfigError(f"no preset {name!r}", hint=f"one of {', '.join(presets)}")
+    load_params(presets[name])
+    current = Path("params.yaml")
+    texts = {path.read_bytes() for path in presets.values()}
+    if current.exists() and current.read_bytes() not in texts:
+        current.replace("params.yaml.bak")
+        print("kept your params.yaml as params.yaml.bak", file=sys.stderr)
+    current.write_bytes(presets[name].read_bytes())
+    print(f"params.yaml is now the preset {name}; next: greenlit run", file=sys.stderr)
+
+
+@app.command()
+def show() -> None:
+    """Print the result table of the last report."""
+    print_result()
+
+
+def print_result() -> None:
+    """The table of the experiment's summary, and where the report lies."""
+    from rich.console import Console
+
+    from greenlit.config import load_params
+    from greenlit.evaluation.report import terminal_table
+    from greenlit.jsonl import read_json
+    from greenlit.paths import Paths
+
+    paths = Paths.of(load_params())
+    console = Console()
+    console.print(terminal_table(read_json(paths.report("summary.json"))))
+    console.print(f"report: {paths.report('summary.md')}")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    exit_cleanly(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""The report as Markdown. Programs of models are quoted so that nothing in them can break out of its block."""
+
+import html
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from greenlit import jsonl
+from greenlit.evaluation.compare import DetectableEffect
+from greenlit.evaluation.report import (
+    COLUMNS,
+    Example,
+    first_metric,
+    headline,
+    leading_method,
+    table_rows,
+    table_title,
+)
+from greenlit.evaluation.summary import effect_sentence
+from greenlit.types import Annotated, Verdict
+
+_LINES = 60
+"""Lines of a program that are shown."""
+
+
+def write_markdown(
+    path: Path,
+    summary: Mapping[str, Any],
+    examples: Mapping[str, Sequence[Example]],
+    images: Mapping[str, Path],
+) -> None:
+    """Write the report.
+
+    Args:
+        examples: won and lost problems by method, see `report.pick_examples`.
+        images: title -> picture; linked relative to the report's folder.
+    """
+    sections = [
+        f"# {_text(summary['experiment'])}: before and after",
+        headline(summary),
+        *_comparison(summary, "test"),
+        *_comparison(summary, "validation"),
+        *_headroom(summary),
+        *(f"![{_text(title)}]({_link(image, path.parent)})" for title, image in images.items()),
+        *_outcomes(summary),
+        *_changed(summary, examples),
+        *_meaning(summary),
+        *_facts(summary),
+    ]
+    with jsonl.atomic_write(path) as stream:
+        stream.write("\n\n".join(sections) + "\n")
+
+
+def _link(image: Path, folder: Path) -> str:
+    return image.resolve().relative_to(folder.resolve()).as_posix().replace(" ", "%20")
+
+
+def _comparison(summary: Mapping[str, Any], split: str) -> list[str]:
+    return [
+        f"## evaluate: {split}",
+        _text(table_title(summary, split)) + ".",
+        table(COLUMNS, table_rows(summary, split)),
+    ]
+
+
+def _headroom(summary: Mapping[str, Any]) -> list[str]:
+    metric = first_metric(summary)
+    rows = [
+        (method, *("none left" if share is None else f"{share:+.1%}" for share in (found[metric], found["greedy"])))
+        for method, found in summary["headroom_recovered"].items()
+    ]
+    explained = "Headroom recovered on test: the change divided by what the baseline had left to gain (1 - baseline)."
+    return [explained, table(("method", metric, "greedy"), rows)]
+
+
+def _outcomes(summary: Mapping[str, Any]) -> list[str]:
+    """Verdicts and error classes of the sampled candidates on test."""
+    after = {f"after {method}": outcome for method, outcome in summary["outcomes"]["after"].items()}
+    columns = {"baseline": summary["outcomes"]["baseline"], **after}
+    totals = [one["candidates"]["sampled"] for one in columns.values()]
+
+    def shares(names: Iterable[str], found: Sequence[Mapping[str, int]]) -> list[tuple[str, ...]]:
+        return [
+            (name, *(f"{one[name]} ({one[name] / n:.1%})" for one, n in zip(map(Counter, found), totals, strict=True)))
+            for name in names
+            if any(name in one for one in found)
+        ]
+
+    verdicts = shares(get_args(Verdict), [one["verdicts"]["sampled"] for one in columns.values()])
+    counted = [one["errors"] for one in columns.values()]
+    errors = shares(sorted({name for one in counted for name in one}), counted)
+    more = [
+        ("samples", *(str(one["candidates"]["sampled"]) for one in columns.values())),
+        ("tokens per sample, mean", *(f"{one['tokens_mean']:.1f}" for one in columns.values())),
+        ("distinct programs / samples", *(f"{one['unique_ratio']:.3f}" for one in columns.values())),
+        ("not measured (sandbox)", *(str(one["candidates"]["unmeasured"]) for one in columns.values())),
+    ]
+    return [
+        "## annotate: what became of the samples",
+        "Verdicts on the shown and reward tests; the figures above count all tests, hidden ones too.",
+        table(("verdict", *columns), verdicts),
+        *([table(("error class", *columns), errors)] if errors else []),
+        table(("", *columns), more),
+    ]
+
+
+def _changed(summary: Mapping[str, Any], examples: Mapping[str, Sequence[Example]]) -> list[str]:
+    sections = ["## Won and lost problems"]
+    for method, found in summary["changed"].items():
+        n = summary["delta"][method]["greedy"]["n"]
+        sections.append(
+            f"{method}: of {n} test problems, the greedy program of {len(found['wins'])} changed from failing to "
+            f"passing and of {len(found['losses'])} from passing to failing."
+        )
+        sections += [_example(method, example) for example in examples.get(method, ())]
+    return sections
+
+
+def _example(method: str, example: Example) -> str:
+    parts = [f"### {_text(example.task_id)}: {example.outcome} by {method}"]
+    if example.statement.strip():
+        parts.append(fenced(example.statement, "text"))
+    cells = [
+        f"<td>\n\n{title}: {_verdict(row)}\n\n{fenced(row.solution, 'python')}\n\n</td>"
+        for title, row in (("base", example.before), (method, example.after))
+    ]
+    return "\n\n".join([*parts, "<table><tr>\n" + "\n".join(cells) + "\n</tr></table>"])
+
+
+def _verdict(row: Annotated) -> str:
+    hidden = "" if row.passed_all or row.verdict != "passed" else " (but not the hidden tests)"
+    return f"{row.verdict}{hidden}" + (f", {inline(row.error)}" if row.error else "")
+
+
+def _meaning(summary: Mapping[str, Any]) -> list[str]:
+    confidence = summary["confidence"]
+    lines = [
+        "pass@1 is the chance that one sample passes all tests of a problem, at the sampling temperature; pass@k that "
+        "at least one of k does (unbiased estimator). greedy is the share of problems whose single most likely program "
+        "passes; training that only sharpens the distribution raises pass@1 but not greedy.",
+        f"Intervals are {confidence:.0%} bootstrap intervals over problems ({summary['resamples']} resamples). They "
+        "cover the choice of problems and the sampling, not a repetition of the training with another seed.",
+        "p is two-sided and paired by problem: sign-flip permutation for pass@k, exact McNemar for greedy. It is not "
+        "corrected for the number of methods and metrics shown.",
+        f"Choices between methods are made on validation (here: {leading_method(summary)}); test is for the final "
+        "figure only, and loses that meaning when it is looked at again and again.",
+        f"{effect_sentence(DetectableEffect(**summary['mde']))}.",
+        "Tests decide what passes: a program that passes them may still be wrong, and a gain on these problems says "
+        "nothing about problems of another kind.",
+        f"Programs ran at sandbox level {inline(summary['sandbox_level'] or 'unknown')}. Where the sandbox failed, the "
+        "candidate is left out, not counted as failed.",
+    ]
+    return ["## What the numbers mean, and what they do not", "\n".join(f"- {line}" for line in lines)]
+
+
+def _facts(summary: Mapping[str, Any]) -> list[str]:
+    rows = [
+        ("experiment", summary["experiment"]),
+        ("seed", str(summary["seed"])),
+        ("rl_manifest", summary["rl_manifest"]),
+        *((f"checkpoint of {method}", path) for method, path in summary["checkpoint"].items()),
+        ("sandbox level", summary["sandbox_level"]),
+        *_flat(summary["facts"]),
+    ]
+    return ["## How it was made", table(("what", "value"), rows)]
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in nested.items():
+        rows += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", str(value))]
+    return rows
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; cells may hold any text."""
+    lines = [header, ["---"] * len(header), *rows]
+    rule = lines[1]
+    return "\n".join(f"| {' | '.join(cell if line is rule else _text(cell) for cell in line)} |" for line in lines)
+
+
+_SPECIAL = re.compile(r"[\\`*|~]|(?<!\w)_|_(?!\w)|\](?=[(\[:])|^[#>+-](?=\s)")
+_MARKUP = re.compile(r"<(?=[A-Za-z/!?])|&(?=#?\w+;)")
+
+
+def _text(text: str) -> str:
+    """Text that Markdown and HTML leave alone, on one line; what cannot be mistaken stays as it is."""
+    line = re.sub(r"\s+", " ", visible(text)).strip()
+    return _MARKUP.sub(lambda match: html.escape(match[0]), _SPECIAL.sub(r"\\\g<0>", line))
+
+
+def inline(text: str) -> str:
+    """Text as a code span, whatever backticks it holds."""
+    line = re.sub(r"\s+", " ", visible(text))
+    ticks = "`" * (_longest_run(line) + 1)
+    return f"{ticks} {line} {ticks}" if "`" in line else f"`{line}`"
+
+
+def fenced(text: str, language: str) -> str:
+    """Text as a code block: its fence is longer than any run of backticks inside; long programs are cut."""
+    lines = visible(text).rstrip().split("\n")
+    if len(lines) > _LINES:
+        lines = [*lines[:_LINES], f"... {len(lines) - _LINES} more lines"]
+    body = "\n".join(lines)
+    fence = "`" * max(3, _longest_run(body) + 1)
+    return f"{fence}{language}\n{body}\n{fence}"
+
+
+def _longest_run(text: str) -> int:
+    return max(map(len, re.findall(r"`+", text)), default=0)
+
+
+def visible(text: str) -> str:
+    """Control characters as their pictures (U+2400 ...), lone surrogates as `?`: safe in a terminal and in UTF-8."""
+    text = text.replace("\r\n", "\n").encode("utf-8", "replace").decode()
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", _picture, text)
+
+
+def _picture(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else "�"

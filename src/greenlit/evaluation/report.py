@@ -1,0 +1,260 @@
+"""The report's content: one summary of baseline and all methods, its answer in a sentence, and a table to look at."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from greenlit.errors import DataError
+from greenlit.evaluation.compare import compare, metric_names
+from greenlit.evaluation.summary import detectable_effect_of
+from greenlit.evaluation.tables import split_block
+from greenlit.types import Annotated
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+NOT_MEASURED = "not measured"
+_OUTCOMES = ("verdicts", "errors", "tokens_mean", "unique_ratio", "infra", "candidates", "model")
+
+
+def build_summary(
+    experiment: str,
+    seed: int,
+    baseline: Mapping[str, Any],
+    after: Mapping[str, Mapping[str, Any]],
+    rl_manifest: str,
+    checkpoint: Mapping[str, str],
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The content of results/reports/<experiment>_summary.json.
+
+    Args:
+        baseline: evaluations_baseline.json with the splits `validation` and `test`.
+        after: evaluations_after.json by method, in the order to show.
+        rl_manifest: path of the pairs' manifest, relative to the project.
+        checkpoint: merged model's folder by method, relative to the project.
+        facts: what else to tell about the run: hardware, packages, hashes.
+
+    Raises:
+        MismatchError: an evaluation does not belong to this baseline.
+        DataError: a path is absolute, and would mean nothing on another machine.
+    """
+    for path in (rl_manifest, *checkpoint.values()):
+        if PurePath(path).is_absolute():
+            raise DataError(f"report: paths must be relative to the project (found {path})")
+    metrics = metric_names(baseline["settings"]["ks"])
+    compared = {
+        split: {method: compare(baseline, document, split) for method, document in after.items()}
+        for split in ("test", "validation")
+    }
+    blocks = {split: _block(baseline, after, split, found, metrics) for split, found in compared.items()}
+    base = blocks["test"]["baseline"]
+    return {
+        "experiment": experiment,
+        "seed": seed,
+        "baseline_test": base,
+        "after_test": blocks["test"]["after"],
+        "delta": blocks["test"]["delta"],
+        "rl_manifest": rl_manifest,
+        "checkpoint": dict(checkpoint),
+        "validation": blocks["validation"],
+        "headroom_recovered": {
+            method: {name: _headroom(base[name]["value"], delta[name]["value"]) for name in (metrics[0], "greedy")}
+            for method, delta in blocks["test"]["delta"].items()
+        },
+        "changed": {
+            method: {"wins": found["wins"], "losses": found["losses"]} for method, found in compared["test"].items()
+        },
+        "outcomes": {
+            "baseline": _outcomes(baseline),
+            "after": {method: _outcomes(document) for method, document in after.items()},
+        },
+        "confidence": baseline["settings"]["confidence"],
+        "resamples": baseline["settings"]["resamples"],
+        "sandbox_level": baseline["level"],
+        "mde": asdict(detectable_effect_of(baseline, "test")),
+        "facts": dict(facts),
+    }
+
+
+def _block(
+    baseline: Mapping[str, Any],
+    after: Mapping[str, Mapping[str, Any]],
+    split: str,
+    compared: Mapping[str, Mapping[str, Any]],
+    metrics: list[str],
+) -> dict[str, Any]:
+    return {
+        "baseline": {name: baseline["splits"][split][name] for name in metrics},
+        "after": {
+            method: {name: document["splits"][split][name] for name in metrics} for method, document in after.items()
+        },
+        "delta": {method: {name: found[name] for name in metrics} for method, found in compared.items()},
+    }
+
+
+def _headroom(base: float | None, gain: float | None) -> float | None:
+    """Share of the baseline's failures that is gone; null where nothing was left to gain."""
+    return gain / (1.0 - base) if base is not None and gain is not None and base < 1.0 else None
+
+
+def _outcomes(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: document["splits"]["test"][key] for key in _OUTCOMES}
+
+
+def first_metric(summary: Mapping[str, Any]) -> str:
+    """The figure the answer is about: pass@1, else the pass@k with the smallest k."""
+    return next(iter(summary["baseline_test"]))
+
+
+def leading_method(summary: Mapping[str, Any]) -> str:
+    """The method with the largest gain on validation: never chosen by looking at test."""
+    metric = first_metric(summary)
+    gains = summary["validation"]["delta"]
+
+    def gain(method: str) -> float:
+        value = gains[method][metric]["value"]
+        return float("-inf") if value is None else value
+
+    return max(sorted(gains), key=gain)
+
+
+def headline(summary: Mapping[str, Any]) -> str:
+    """Did it get better, and by how much: one sentence."""
+    method, metric = leading_method(summary), first_metric(summary)
+    before, after, delta = (
+        block[metric] for block in (summary["baseline_test"], summary["after_test"][method], summary["delta"][method])
+    )
+    chosen = f"{method} (chosen on validation)" if len(summary["delta"]) > 1 else method
+    if delta["value"] is None:
+        return f"Not known: no problem of the test split could be measured both before and after {chosen}."
+    change = (
+        f"{metric} on test went from {before['value']:.3f} to {after['value']:.3f} with {chosen}, a change of "
+        f"{change_text(delta)} ({summary['confidence']:.0%} interval, n = {delta['n']} problems, {p_text(delta['p'])})."
+    )
+    answers = {
+        1: "Yes, it got better",
+        -1: "No, it got worse",
+        0: "No change that can be told from chance",
+    }
+    return f"{answers[direction(delta, summary['confidence'])]}: {change}"
+
+
+def direction(delta: Mapping[str, Any], confidence: float) -> int:
+    """1 for better, -1 for worse, 0 when it may be chance: interval and test must both exclude no change.
+
+    They can disagree when few problems changed; the bootstrap is then the more optimistic of the two.
+    """
+    if delta["value"] is None or delta["p"] > 1.0 - confidence:
+        return 0
+    return int(delta["low"] > 0.0) - int(delta["high"] < 0.0)
+
+
+def figure_text(figure: Mapping[str, Any]) -> str:
+    """`0.557 [0.480, 0.630] n=160`."""
+    if figure["value"] is None:
+        return f"{NOT_MEASURED} n=0"
+    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}] n={figure['n']}"
+
+
+def change_text(delta: Mapping[str, Any]) -> str:
+    """`+0.307 [+0.251, +0.362]`."""
+    if delta["value"] is None:
+        return NOT_MEASURED
+    return f"{delta['value']:+.3f} [{delta['low']:+.3f}, {delta['high']:+.3f}]"
+
+
+def p_text(p: float | None) -> str:
+    """`p = 0.031`, `p < 0.001`."""
+    if p is None:
+        return "p unknown"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+COLUMNS = ("method", "metric", "before", "after", "change", "n", "p")
+
+
+def table_rows(summary: Mapping[str, Any], split: str) -> list[tuple[str, ...]]:
+    """The cells below COLUMNS: one row per method and metric, before and after with their intervals and n."""
+    block = split_block(summary, split)
+    return [
+        (
+            method,
+            metric,
+            figure_text(block["baseline"][metric]),
+            figure_text(block["after"][method][metric]),
+            change_text(delta),
+            str(delta["n"]),
+            p_text(delta["p"]),
+        )
+        for method, deltas in block["delta"].items()
+        for metric, delta in deltas.items()
+    ]
+
+
+def table_title(summary: Mapping[str, Any], split: str) -> str:
+    """What the table shows, so that it can stand alone."""
+    return f"{summary['experiment']}: {split}, [low, high] at {summary['confidence']:.0%} confidence"
+
+
+def terminal_table(summary: Mapping[str, Any], split: str = "test") -> "Table":
+    """The comparison as a rich table; signs carry the meaning, colour only repeats it."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(table_title(summary, split)))
+    for column in COLUMNS:
+        table.add_column(column, justify="right" if column == "n" else "left", no_wrap=column in {"metric", "n", "p"})
+    deltas = [delta for figures in split_block(summary, split)["delta"].values() for delta in figures.values()]
+    for cells, delta in zip(table_rows(summary, split), deltas, strict=True):
+        style = {1: "green", -1: "red", 0: None}[direction(delta, summary["confidence"])]
+        table.add_row(*map(escape, cells), style=style)
+    return table
+
+
+def plain_table(summary: Mapping[str, Any], split: str = "test") -> str:
+    """The comparison as aligned text, for pipes and logs."""
+    rows = [COLUMNS, *table_rows(summary, split)]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(COLUMNS))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([table_title(summary, split), *lines])
+
+
+@dataclass(frozen=True)
+class Example:
+    """A problem whose greedy program changed sides, with both programs."""
+
+    task_id: str
+    outcome: str
+    """`won` or `lost`."""
+    statement: str
+    before: Annotated
+    after: Annotated
+
+
+def pick_examples(
+    changed: Mapping[str, list[str]],
+    before: Iterable[Annotated],
+    after: Iterable[Annotated],
+    limit: int,
+    statements: Mapping[str, str],
+) -> list[Example]:
+    """The first `limit` won and the first `limit` lost problems by task id: shown as they come, not picked by hand.
+
+    Args:
+        changed: {"wins", "losses"} of one method of the summary.
+        before, after: all candidates of the test split.
+        statements: what each problem asks; may lack some.
+    """
+    wanted = {"won": changed["wins"][:limit], "lost": changed["losses"][:limit]}
+    names = {task_id for task_ids in wanted.values() for task_id in task_ids}
+    old, new = (
+        {row.task_id: row for row in rows if row.decoding == "greedy" and row.task_id in names}
+        for rows in (before, after)
+    )
+    return [
+        Example(task_id, outcome, statements.get(task_id, ""), old[task_id], new[task_id])
+        for outcome, task_ids in wanted.items()
+        for task_id in task_ids
+    ]

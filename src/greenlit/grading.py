@@ -1,0 +1,72 @@
+"""Give every candidate its verdict, metrics and rewards, streaming, in the order of the candidates."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from greenlit.errors import DataError
+from greenlit.execution.judge import Judge, Judgement
+from greenlit.program_metrics import novelties, program_metrics
+from greenlit.progress import Progress
+from greenlit.rewards import REWARDS
+from greenlit.types import Annotated, Candidate, Problem
+
+
+def annotate(
+    problems: Mapping[str, Problem], candidates: Iterable[Candidate], judge: Judge, bar: Progress
+) -> Iterator[tuple[Annotated, Judgement]]:
+    """Yield each candidate with its verdict, and the judgement with its times.
+
+    Candidates of one problem must stand together, as `generate` writes them.
+
+    Raises:
+        DataError: a candidate of an unknown problem.
+    """
+    for_judge, for_rows = itertools.tee(_groups(problems, candidates))
+    jobs = ((problem, row.solution) for problem, rows in for_judge for row in rows)
+    judgements = judge.judge_all(jobs)
+    for _, rows in for_rows:
+        novelty = novelties([row.solution for row in rows])
+        for row, new in zip(rows, novelty, strict=True):
+            judgement = next(judgements)
+            bar.advance()
+            yield _annotated(row, judgement, new), judgement
+
+
+def _groups(
+    problems: Mapping[str, Problem], candidates: Iterable[Candidate]
+) -> Iterator[tuple[Problem, list[Candidate]]]:
+    for task_id, rows in itertools.groupby(candidates, key=lambda row: row.task_id):
+        if task_id not in problems:
+            raise DataError(
+                f"candidate of an unknown problem: {task_id}", hint="candidates and problems of different runs?"
+            )
+        yield problems[task_id], list(rows)
+
+
+def _annotated(row: Candidate, judgement: Judgement, novelty: float | None) -> Annotated:
+    metrics = program_metrics(row.solution, row.tokens).model_copy(update={"novelty": novelty})
+    annotated = Annotated(
+        **row.model_dump(),
+        passed=judgement.passed,
+        passed_hidden=judgement.passed_hidden,
+        passed_all=judgement.passed_all,
+        verdict=judgement.verdict,
+        tests_passed=judgement.tests_passed,
+        tests_total=judgement.tests_total,
+        error=judgement.error,
+        level=judgement.level,
+        metrics=metrics,
+    )
+    rewards = {name: reward(annotated) for name, reward in REWARDS.items()}
+    return annotated.model_copy(update={"rewards": rewards, "reward": rewards["tests"]})
+
+
+def timing(row: Candidate, judgement: Judgement) -> dict[str, Any]:
+    """The row of timings.jsonl."""
+    return {
+        "task_id": row.task_id,
+        "candidate_idx": row.candidate_idx,
+        "cpu_s": judgement.cpu_s,
+        "wall_s": judgement.wall_s,
+    }

@@ -1,0 +1,1 @@
+"""From verdicts to what models learn from: ranked candidates and preference pairs."""

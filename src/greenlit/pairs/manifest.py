@@ -1,0 +1,70 @@
+"""manifest.json: what nbest.jsonl and pairs.jsonl were made from, and what they hold."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from greenlit.evaluation.pass_at_k import pass_at_k_P
+from greenlit.types import FORMAT_VERSION, Annotated, Pair
+from greenlit.workspace import sha256_file
+
+
+class Counts:
+    """Collects what the manifest says about candidates and pairs, problem by problem."""
+
+    def __init__(self) -> None:
+        self.problems = 0
+        self.candidates = 0
+        self.verdicts: Counter[str] = Counter()
+        self.truncated = 0
+        self.pass_counts: list[tuple[int, int]] = []
+        self.pairs_per_problem: list[int] = []
+        self.reasons: Counter[str] = Counter()
+        self._chosen_tokens: list[int] = []
+        self._rejected_tokens: list[int] = []
+
+    def add(self, rows: Sequence[Annotated], pairs: Sequence[Pair]) -> None:
+        """Count one problem."""
+        self.problems += 1
+        self.candidates += len(rows)
+        self.verdicts.update(row.verdict for row in rows)
+        self.truncated += sum(row.finish_reason == "length" for row in rows)
+        graded = [row for row in rows if row.passed is not None]
+        self.pass_counts.append((len(graded), sum(row.passed is True for row in graded)))
+        self.pairs_per_problem.append(len(pairs))
+        self.reasons.update(pair.reason for pair in pairs)
+        tokens = {row.candidate_idx: row.tokens for row in rows}
+        self._chosen_tokens.extend(tokens[pair.chosen_idx] for pair in pairs)
+        self._rejected_tokens.extend(tokens[pair.rejected_idx] for pair in pairs)
+
+    def length_bias(self) -> dict[str, float | None]:
+        """Mean tokens of chosen and rejected programs: pairs that differ in length teach length."""
+        if not self._chosen_tokens:
+            return {"chosen_mean_tokens": None, "rejected_mean_tokens": None}
+        chosen, rejected = fmean(self._chosen_tokens), fmean(self._rejected_tokens)
+        return {"chosen_mean_tokens": round(chosen, 2), "rejected_mean_tokens": round(rejected, 2)}
+
+
+def manifest(counts: Counts, settings: dict[str, Any], inputs: dict[str, Path], sandbox_level: str) -> dict[str, Any]:
+    """The manifest as a JSON-able dict; pass@k is of the train split, over shown and reward tests."""
+    n_P, c_P = zip(*counts.pass_counts, strict=True)
+    ks = [k for k in (1, 2, 4, 8, 16, 32, 64) if min(n_P) >= k]
+    return {
+        "format": FORMAT_VERSION,
+        "settings": settings,
+        "inputs_sha256": {name: sha256_file(path) for name, path in inputs.items()},
+        "sandbox_level": sandbox_level,
+        "problems": counts.problems,
+        "problems_with_pairs": sum(bool(n) for n in counts.pairs_per_problem),
+        "problems_all_pass": sum(c == n > 0 for n, c in counts.pass_counts),
+        "problems_none_passes": sum(c == 0 for _, c in counts.pass_counts),
+        "candidates": counts.candidates,
+        "verdicts": dict(sorted(counts.verdicts.items())),
+        "truncated": counts.truncated,
+        "train_pass@k": {str(k): round(float(pass_at_k_P(n_P, c_P, k).mean()), 6) for k in ks},
+        "pairs": sum(counts.pairs_per_problem),
+        "pairs_by_reason": dict(sorted(counts.reasons.items())),
+        "length_bias": counts.length_bias(),
+    }

@@ -1,0 +1,79 @@
+"""Where every stage's files lie, relative to the project's root. dvc.yaml says the same; a test compares them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from greenlit.config import Params
+from greenlit.types import Split
+
+BASE = Path("assets/models/base")
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The files of one experiment."""
+
+    dataset: str
+    experiment: str
+
+    @classmethod
+    def of(cls, params: Params) -> "Paths":
+        """The files that these params lead to."""
+        return cls(params.dataset.name, params.experiment)
+
+    @property
+    def raw(self) -> Path:
+        """The dataset as fetched."""
+        return Path("assets/raw") / self.dataset
+
+    def problems(self, split: Split) -> Path:
+        """Problems of a split."""
+        return self._split(split) / "problems.jsonl"
+
+    @property
+    def audit(self) -> Path:
+        """What `prepare` kept and dropped, and why."""
+        return Path("assets/datasets") / self.dataset / "audit.json"
+
+    @property
+    def candidates(self) -> Path:
+        """Samples on the train split."""
+        return self._split("train") / "candidates.jsonl"
+
+    @property
+    def annotated(self) -> Path:
+        """The same with verdicts."""
+        return self._split("train") / "candidates_annotated.jsonl"
+
+    @property
+    def timings(self) -> Path:
+        """Measured times of the runs, which no promise of repetition covers."""
+        return self._split("train") / "timings.jsonl"
+
+    @property
+    def rl(self) -> Path:
+        """Ranked candidates, pairs and their manifest."""
+        return Path("assets/rl") / self.dataset
+
+    def measured(self, split: Split, method: str | None) -> Path:
+        """Graded samples of the base model (method None) or of a method's merged model."""
+        if method is None:
+            return self._split(split) / "candidates_baseline.jsonl"
+        return self._split(split) / method / "candidates_after.jsonl"
+
+    def evaluation(self, method: str | None) -> Path:
+        """Figures of the base model (method None) or of a method's merged model."""
+        if method is None:
+            return self._split("test") / "evaluations_baseline.json"
+        return self._split("test") / method / "evaluations_after.json"
+
+    def method(self, name: str) -> Path:
+        """Results of one training run."""
+        return Path("results") / self.experiment / name
+
+    def report(self, ending: str) -> Path:
+        """A report file, e.g. `summary.json`."""
+        return Path("results/reports") / f"{self.experiment}_{ending}"
+
+    def _split(self, split: Split) -> Path:
+        return Path("assets/datasets") / self.dataset / split

@@ -1,0 +1,1 @@
+"""Trained models as versions of a registered model, each with the lineage that made it."""

@@ -1,0 +1,172 @@
+"""Register merged models in MLflow: once per model and store, with the tags that say where it came from.
+
+The files go up with `log_artifacts` and become a version with `create_model_version`: `mlflow.transformers.log_model`
+would load the model into memory and `register_model("runs:/...")` no longer takes plain artifacts. The alias `champion`
+is not moved here; that is the promotion gate's to do.
+
+What is known to be registered stands in a small local record, so that a run with nothing new never imports MLflow.
+"""
+
+import json
+import sqlite3
+import subprocess
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from greenlit import jsonl, tracking
+from greenlit.errors import DataError
+from greenlit.workspace import sha256_path, sha256_tree
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+HASH_TAG = "merged_sha256"
+_FOLDER = "merged"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version of a registered model; `created` is false when the same files had been registered before."""
+
+    name: str
+    version: str
+    run_id: str
+    sha256: str
+    created: bool
+
+
+def lineage_tags(
+    inputs: Mapping[str, Path], base: str, seed: int, figures: Mapping[str, Any], root: Path
+) -> dict[str, str]:
+    """The tags every version carries: git commit, hash of each input, base model, seed and figures.
+
+    Args:
+        inputs: what the model was made from, e.g. {"pairs": assets/rl/starter/pairs.jsonl}; files or folders.
+        figures: pass@k and greedy with their intervals, stored as JSON.
+        root: the project's folder, for the git commit.
+    """
+    return {
+        "git_commit": git_commit(root),
+        **{f"{name}_sha256": sha256_path(path) for name, path in inputs.items()},
+        "base": base,
+        "seed": str(seed),
+        "figures": json.dumps(figures, sort_keys=True),
+    }
+
+
+def git_commit(root: Path) -> str:
+    """The commit checked out in a folder, `+changes` when tracked files differ from it, `unknown` outside of git."""
+    try:
+        commit, status = (
+            subprocess.run(
+                ["git", "-C", str(root), *command], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{commit}+changes" if status else commit
+
+
+def already_registered(record: Path, name: str, sha256: str, uri: str) -> bool:
+    """Do we know, without MLflow, that this model is a version of `name` in this store?
+
+    False when the record is missing, damaged or about something else, and when the SQLite store was deleted, started
+    anew or lost that version.
+
+    Args:
+        record: JSON file that `register_model` wrote, e.g. .work/register/dpo.json.
+        sha256: `workspace.sha256_tree` of the merged model's folder.
+    """
+    try:
+        known = json.loads(record.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return False
+    if not isinstance(known, dict):
+        return False
+    if [known.get(key) for key in ("name", "sha256", "uri_hash")] != [name, sha256, tracking.uri_hash(uri)]:
+        return False
+    database = tracking.sqlite_file(uri)
+    return database is None or _in_database(database, name, sha256)
+
+
+def _in_database(database: Path, name: str, sha256: str) -> bool:
+    """Ask the SQLite file itself: a few milliseconds, where importing MLflow takes a second."""
+    query = (
+        "SELECT 1 FROM model_versions v JOIN model_version_tags t ON v.name = t.name AND v.version = t.version "
+        "WHERE v.name = ? AND t.key = ? AND t.value = ? AND v.current_stage <> 'Deleted_Internal'"
+    )
+    try:
+        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            return connection.execute(query, (name, HASH_TAG, sha256)).fetchone() is not None
+    except sqlite3.Error:
+        return False
+
+
+def register_model(
+    merged: Path,
+    name: str,
+    tags: Mapping[str, str],
+    metrics: Mapping[str, Any],
+    params: Mapping[str, Any],
+    *,
+    experiment: str,
+    record: Path,
+    uri: str | None = None,
+) -> Registered:
+    """Make the merged model a version of the registered model `name`, unless these very files already are one.
+
+    Args:
+        merged: folder with weights, configuration and tokenizer.
+        tags: lineage, see `lineage_tags`; the hash of the files is added.
+        metrics: numbers of the run, nested or flat.
+        params: our parameters, nested or flat.
+        experiment: MLflow experiment that holds the run.
+        record: local note for `already_registered`.
+        uri: the store; `tracking.tracking_uri()` when not given.
+
+    Raises:
+        DataError: `merged` is no folder, or empty.
+        WorldError: the store could not be reached or refused; nothing was recorded.
+    """
+    if not merged.is_dir() or not any(merged.iterdir()):
+        raise DataError(f"{merged}: no merged model here", hint="run the stage that writes it: `dvc repro merge`")
+    uri = uri or tracking.tracking_uri()
+    sha256 = sha256_tree(merged)
+    client = tracking.open_client(uri)
+    with tracking.mlflow_faults(uri):
+        registered = _find(client, name, sha256)
+    if registered is None:
+        tags = {**{tracking.store_key(key): value for key, value in tags.items()}, HASH_TAG: sha256}
+        with tracking.stage_run(experiment, "register", name, params, tags, uri) as run:
+            run.log(0, metrics)
+            source = run.log_artifacts(merged, _FOLDER)
+            _ensure_model(client, name)
+            version = client.create_model_version(name, source, run.run_id, tags=tags)
+        registered = Registered(name, str(version.version), run.run_id, sha256, created=True)
+    jsonl.write_json(
+        record,
+        {"name": name, "version": registered.version, "sha256": sha256, "uri_hash": tracking.uri_hash(uri)},
+    )
+    return registered
+
+
+def _find(client: "MlflowClient", name: str, sha256: str) -> Registered | None:
+    found = client.search_model_versions(f"name = '{name}' AND tags.{HASH_TAG} = '{sha256}'")
+    if not found:
+        return None
+    oldest = min(found, key=lambda version: int(version.version))
+    return Registered(name, str(oldest.version), oldest.run_id, sha256, created=False)
+
+
+def _ensure_model(client: "MlflowClient", name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise

@@ -1,0 +1,1 @@
+"""Training methods; `methods.METHODS` lists them."""

@@ -1,0 +1,53 @@
+"""Which of our parameters become which of the trainer's arguments: the part that all methods share."""
+
+from pathlib import Path
+from typing import Any
+
+from greenlit.config import TrainingParams
+
+
+def trainer_arguments(params: TrainingParams, output_dir: Path, seed: int, cuda: bool) -> dict[str, Any]:
+    """Arguments of transformers.TrainingArguments (and of TRL's configs, which extend it).
+
+    TRL's defaults are for large models on accelerators: bf16, gradient checkpointing and a learning rate of 1e-6 are
+    all stated here instead of inherited.
+    """
+    return {
+        "output_dir": str(output_dir),
+        "per_device_train_batch_size": params.batch_size,
+        "gradient_accumulation_steps": params.accumulate,
+        "num_train_epochs": params.epochs,
+        "learning_rate": params.learning_rate,
+        "lr_scheduler_type": params.schedule,
+        "warmup_steps": params.warmup_ratio,
+        "weight_decay": params.weight_decay,
+        "max_grad_norm": params.max_grad_norm,
+        "max_length": params.max_length,
+        "bf16": params.dtype == "bfloat16",
+        "use_cpu": not cuda,
+        "gradient_checkpointing": False,
+        "logging_steps": 1,
+        "logging_first_step": True,
+        "save_strategy": "epoch",
+        "save_total_limit": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_num_workers": 0,
+        "seed": seed,
+        "data_seed": seed,
+    }
+
+
+def lora_config(params: TrainingParams) -> Any:
+    """peft's configuration, or None to train all weights."""
+    if params.lora is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=params.lora.r,
+        lora_alpha=params.lora.alpha,
+        lora_dropout=params.lora.dropout,
+        target_modules=params.lora.target_modules,
+        task_type="CAUSAL_LM",
+    )

@@ -1,0 +1,47 @@
+"""What happens at every optimizer step besides learning: the JSONL log, the progress bar, the tracker."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+Log = Callable[[int, Mapping[str, float]], None]
+"""Called with (step, numeric metrics)."""
+
+
+def step_callback(log: Log) -> Any:
+    """A transformers TrainerCallback that hands every step's numeric metrics to `log`."""
+    from transformers import TrainerCallback
+
+    class Steps(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
+            if logs and "loss" in logs:  # the last call of a run sums it up instead
+                log(state.global_step, {key: value for key, value in logs.items() if isinstance(value, int | float)})
+
+    return Steps()
+
+
+class TrainingLog:
+    """`training_log.jsonl` (every number) and `training_log.txt` (a line to read) of one training run."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._rows = (folder / "training_log.jsonl").open("w", encoding="utf-8")
+        self._text = (folder / "training_log.txt").open("w", encoding="utf-8")
+
+    def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Write one step."""
+        rounded = {key: float(f"{value:.6g}") for key, value in metrics.items()}
+        self._rows.write(json.dumps({"step": step, **rounded}) + "\n")
+        shown = "  ".join(f"{key} {value:.4g}" for key, value in metrics.items() if key in {"loss", "learning_rate"})
+        accuracy = metrics.get("rewards/accuracies")
+        self._text.write(f"step {step}  {shown}{'' if accuracy is None else f'  pair accuracy {accuracy:.3f}'}\n")
+        self._rows.flush()
+        self._text.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._rows.close()
+        self._text.close()

@@ -1,0 +1,45 @@
+"""Read what a method learns from: preference pairs for DPO, passing programs for SFT."""
+
+from pathlib import Path
+from typing import Any
+
+from greenlit.config import DpoParams, SftParams
+from greenlit.errors import DataError
+from greenlit.jsonl import read_rows
+from greenlit.types import NBest, Pair
+
+
+def training_rows(params: DpoParams | SftParams, end: str) -> list[dict[str, Any]]:
+    """Rows in TRL's columns.
+
+    Args:
+        end: the tokenizer's end-of-sequence token.
+
+    Raises:
+        DataError: the file is missing, malformed, or has nothing to learn from.
+    """
+    path = Path(params.reads)
+    rows = _pairs(path) if isinstance(params, DpoParams) else _best_programs(path, end)
+    if not rows:
+        raise DataError(
+            f"{path}: nothing to learn from (no problem has both a program that passes and one that fails)"
+            if isinstance(params, DpoParams)
+            else f"{path}: nothing to learn from (no program passes)",
+            hint="sample more (generate.n), raise generate.temperature, or start from another model",
+        )
+    return rows
+
+
+def _pairs(path: Path) -> list[dict[str, Any]]:
+    return [{"prompt": row.prompt, "chosen": row.chosen, "rejected": row.rejected} for row in read_rows(path, Pair)]
+
+
+def _best_programs(path: Path, end: str) -> list[dict[str, Any]]:
+    rows = []
+    for problem in read_rows(path, NBest):
+        for best in problem.best_list:
+            if best.passed:
+                plain = isinstance(problem.prompt, str)
+                completion = best.text + end if plain else [{"role": "assistant", "content": best.text}]
+                rows.append({"prompt": problem.prompt, "completion": completion})
+    return rows

@@ -1,0 +1,93 @@
+"""What the methods have in common around TRL's trainers: load, leave out what is too long, resume, save."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from greenlit.config import TrainingParams
+from greenlit.errors import DataError
+from greenlit.models import load_tokenizer
+from greenlit.problems.prompts import prompt_ids
+from greenlit.progress import progress
+from greenlit.training.callbacks import Log, step_callback
+
+Row = dict[str, Any]
+
+
+def load_start(start: Path) -> tuple[Any, Any]:
+    """The model to train, in fp32, and its tokenizer."""
+    import torch
+    from datasets import disable_progress_bars
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    disable_progress_bars()
+    tokenizer = load_tokenizer(start)
+    tokenizer.padding_side = "right"
+    return AutoModelForCausalLM.from_pretrained(str(start), dtype=torch.float32), tokenizer
+
+
+def leave_out_long(rows: list[Row], columns: tuple[str, ...], tokenizer: Any, max_length: int) -> tuple[list[Row], int]:
+    """Rows whose prompt and longest completion fit into max_length tokens, and how many did not.
+
+    TRL would cut them, and teach the model to stop in the middle of a program.
+
+    Raises:
+        DataError: none is left.
+    """
+    kept = [row for row in rows if _longest(row, columns, tokenizer) <= max_length]
+    if not kept:
+        raise DataError(
+            f"nothing to learn from: {len(rows)} rows, all longer than max_length = {max_length} tokens"
+            if rows
+            else "nothing to learn from: no rows at all",
+            hint="raise max_length"
+            if rows
+            else "too few candidates passed (or failed): sample more, or start from a stronger model",
+        )
+    return kept, len(rows) - len(kept)
+
+
+def _longest(row: Row, columns: tuple[str, ...], tokenizer: Any) -> int:
+    prompt = len(prompt_ids(tokenizer, row["prompt"]))
+    texts = [row[c] if isinstance(row[c], str) else row[c][-1]["content"] for c in columns]
+    return prompt + max(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
+
+
+def steps_in(rows: int, params: TrainingParams) -> int:
+    """Optimizer steps of a run on one process."""
+    batches = math.ceil(rows / params.batch_size)
+    return math.ceil(math.ceil(batches / params.accumulate) * params.epochs)
+
+
+def run(
+    make_trainer: Callable[[list[Any]], Any], method: str, steps: int, work: Path, adapter: Path, log: Log
+) -> float:
+    """Train (from the last checkpoint in `work`, if there is one), save to `adapter`, return the mean training loss.
+
+    Args:
+        make_trainer: given callbacks, builds a TRL trainer whose output_dir is `work`.
+    """
+    with progress(f"train {method}", steps, "steps") as bar:
+
+        def on_step(step: int, metrics: Any) -> None:
+            log(step, metrics)
+            bar.advance(step - bar.done)
+
+        trainer = make_trainer([step_callback(on_step)])
+        _silence(trainer)
+        checkpoint = any(work.glob("checkpoint-*"))
+        result = trainer.train(resume_from_checkpoint=checkpoint or None)
+    trainer.save_model(str(adapter))
+    for stray in ("README.md", "training_args.bin"):
+        (adapter / stray).unlink(missing_ok=True)
+    return float(result.training_loss)
+
+
+def _silence(trainer: Any) -> None:
+    """With its bar off, the Trainer prints every log row to stdout; ours go to the log and the bar."""
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)

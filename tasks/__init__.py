@@ -1,0 +1,1 @@
+"""One module per stage: `python -m tasks.<stage>` is the unit of work that DVC, Docker and SageMaker run."""

@@ -1,0 +1,47 @@
+"""annotate: run every candidate against its problem's tests.
+
+Reads   assets/datasets/<ds>/train/{problems,candidates}.jsonl
+Writes  assets/datasets/<ds>/train/candidates_annotated.jsonl     one row per candidate, in the order of the candidates
+        assets/datasets/<ds>/train/timings.jsonl                  measured times, apart from what must repeat
+Params  annotate
+"""
+
+import json
+from pathlib import Path
+
+from greenlit.config import AnnotateParams, load_params
+from greenlit.errors import exit_cleanly
+from greenlit.execution.judge import Judge
+from greenlit.grading import annotate, timing
+from greenlit.hardware import workers
+from greenlit.jsonl import atomic_write, read_lines, read_rows, to_line
+from greenlit.paths import Paths
+from greenlit.problems.files import read_problems
+from greenlit.progress import progress
+from greenlit.types import Candidate
+
+
+def run(params: AnnotateParams, problems: Path, candidates: Path, annotated: Path, timings: Path) -> None:
+    """Judge all candidates."""
+    total = sum(1 for _ in read_lines(candidates))
+    known = read_problems(problems)
+    with (
+        Judge(params, workers()) as judge,
+        progress("annotate", total, "programs") as bar,
+        atomic_write(annotated) as rows,
+        atomic_write(timings) as times,
+    ):
+        for row, judgement in annotate(known, read_rows(candidates, Candidate), judge, bar):
+            rows.write(to_line(row))
+            times.write(json.dumps(timing(row, judgement)) + "\n")
+
+
+def main() -> None:
+    """Run as params.yaml says."""
+    params = load_params()
+    paths = Paths.of(params)
+    run(params.annotate, paths.problems("train"), paths.candidates, paths.annotated, paths.timings)
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

@@ -1,0 +1,40 @@
+"""base: the model to start from.
+
+Reads   nothing (starter), the hub, or a local directory
+Writes  assets/models/base/         weights and tokenizer of the starter model, or pointer.json with the pinned revision
+Params  seed, base
+"""
+
+from pathlib import Path
+
+from greenlit.config import BaseParams, load_params
+from greenlit.errors import exit_cleanly
+from greenlit.hardware import limit_threads, quiet_libraries
+from greenlit.models import write_pointer
+from greenlit.paths import BASE
+from greenlit.progress import progress
+from greenlit.workspace import atomic_folder
+
+
+def run(params: BaseParams, seed: int, out: Path) -> None:
+    """Build the starter model, or pin another one."""
+    with atomic_folder(out) as part:
+        if params.model != "starter":
+            write_pointer(params.model, params.revision, part)
+            return
+        from greenlit.training.starter_model import build_starter
+
+        with progress("base", params.starter.steps, "steps") as bar:
+            build_starter(params.starter, seed, part, lambda step, _total, _loss: bar.advance(step - bar.done))
+
+
+def main() -> None:
+    """Run as params.yaml says."""
+    quiet_libraries()
+    limit_threads(1)
+    params = load_params()
+    run(params.base, params.seed, BASE)
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

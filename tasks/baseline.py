@@ -1,0 +1,28 @@
+"""baseline: sample and grade validation and test with the base model.
+
+Reads   assets/datasets/<ds>/{validation,test}/problems.jsonl, assets/models/base/
+Writes  assets/datasets/<ds>/{validation,test}/candidates_baseline.jsonl     greedy and sampled, with verdicts
+        assets/datasets/<ds>/test/evaluations_baseline.json                  figures of both splits
+Params  seed, annotate, evaluate
+"""
+
+import sys
+
+from greenlit.config import load_params
+from greenlit.errors import exit_cleanly
+from greenlit.evaluation.measure import measure
+from greenlit.evaluation.summary import detectable_effect_of, effect_sentence
+from greenlit.hardware import quiet_libraries
+from greenlit.paths import BASE, Paths
+
+
+def main() -> None:
+    """Run as params.yaml says; tell what change the test set is large enough to show."""
+    quiet_libraries()
+    params = load_params()
+    document = measure(BASE, params, Paths.of(params), None)
+    print(effect_sentence(detectable_effect_of(document, "test")), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

@@ -1,0 +1,34 @@
+"""fetch: the dataset as downloaded, revision pinned.
+
+Reads   the hub, or the file that dataset.path names
+Writes  assets/raw/<ds>/            records as they came, and source.json: where from, which revision, sha256
+Params  dataset
+"""
+
+from pathlib import Path
+
+from greenlit.config import DatasetParams, load_params
+from greenlit.errors import exit_cleanly
+from greenlit.hardware import quiet_libraries
+from greenlit.jsonl import write_json
+from greenlit.paths import Paths
+from greenlit.problems.adapters import adapter_for
+from greenlit.workspace import atomic_folder
+
+
+def run(params: DatasetParams, raw: Path) -> None:
+    """Fetch one dataset."""
+    with atomic_folder(raw) as part:
+        source = adapter_for(params).fetch(params, part)
+        write_json(part / "source.json", {"dataset": params.name, **source})
+
+
+def main() -> None:
+    """Run as params.yaml says."""
+    quiet_libraries()
+    params = load_params()
+    run(params.dataset, Paths.of(params).raw)
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

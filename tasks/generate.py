@@ -1,0 +1,46 @@
+"""generate: sample candidates for the problems of the train split.
+
+Reads   assets/datasets/<ds>/train/problems.jsonl, assets/models/base/
+Writes  assets/datasets/<ds>/train/candidates.jsonl     generate.n rows per problem, in the order of the problems
+Params  seed, generate
+"""
+
+from pathlib import Path
+
+from greenlit.config import GenerateParams, load_params
+from greenlit.errors import exit_cleanly
+from greenlit.generation.sample import sample
+from greenlit.hardware import quiet_libraries, workers
+from greenlit.jsonl import write_rows
+from greenlit.paths import BASE, Paths
+from greenlit.problems.files import read_problems
+from greenlit.workspace import work_dir
+
+
+def run(params: GenerateParams, seed: int, problems: Path, model: Path, candidates: Path) -> None:
+    """Sample; an interrupted run goes on where it stopped."""
+    settings = {"params": params.model_dump(), "seed": seed}
+    with work_dir("generate", settings, [problems, model]) as work:
+        rows = sample(
+            model,
+            list(read_problems(problems).values()),
+            params,
+            seed=seed,
+            greedy=False,
+            work=work,
+            workers=workers(),
+            label="generate",
+        )
+        write_rows(candidates, rows)
+
+
+def main() -> None:
+    """Run as params.yaml says."""
+    quiet_libraries()
+    params = load_params()
+    paths = Paths.of(params)
+    run(params.generate, params.seed, paths.problems("train"), BASE, paths.candidates)
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

@@ -1,0 +1,54 @@
+"""register: a method's merged model becomes a version in the MLflow registry, once.
+
+Reads   results/<e>/<m>/merged/, results/reports/<e>_summary.json
+Writes  the registry at MLFLOW_TRACKING_URI (default: mlflow.db here), .work/register/<e>_<m>.json as a local note
+Params  seed, methods.<m>, register
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from greenlit.config import Params, load_params, method_of
+from greenlit.errors import exit_cleanly
+from greenlit.hardware import quiet_libraries
+from greenlit.jsonl import read_json
+from greenlit.paths import Paths
+from greenlit.registry.mlflow import already_registered, lineage_tags, register_model
+from greenlit.tracking import tracking_uri
+from greenlit.workspace import WORK, sha256_tree
+
+
+def run(params: Params, name: str, paths: Paths) -> None:
+    """Register, unless these very files are a version already."""
+    method, merged = method_of(params, name), paths.method(name) / "merged"
+    record = WORK / "register" / f"{params.experiment}_{name}.json"
+    if already_registered(record, params.registration.model, sha256_tree(merged), tracking_uri()):
+        return
+    summary = read_json(paths.report("summary.json"))
+    figures = {"after_test": summary["after_test"][name], "delta": summary["delta"][name]}
+    inputs = {"reads": Path(method.reads), "start": Path(method.start), "test": paths.problems("test")}
+    version = register_model(
+        merged,
+        params.registration.model,
+        lineage_tags(inputs, params.base.model, params.seed, figures, Path()),
+        figures,
+        {"experiment": params.experiment, **method.model_dump()},
+        experiment=params.experiment,
+        record=record,
+    )
+    print(f"registered {version.name} version {version.version} ({params.experiment}/{name})", file=sys.stderr)
+
+
+def main() -> None:
+    """Run as params.yaml says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--method", required=True, help="name under `methods` in params.yaml")
+    name = parser.parse_args().method
+    quiet_libraries()
+    params = load_params()
+    run(params, name, Paths.of(params))
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

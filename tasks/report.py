@@ -1,0 +1,75 @@
+"""report: baseline and all methods side by side, every figure with its interval.
+
+Reads   assets/datasets/<ds>/test/{evaluations_baseline.json,<m>/evaluations_after.json}, the graded candidates beside
+        them, assets/rl/<ds>/manifest.json, results/<e>/<m>/logs/
+Writes  results/reports/<e>_summary.{json,md}                           figures, and the same to read
+        results/reports/<e>_{pass_at_k,by_problem,training}.csv         for `dvc plots`
+        results/reports/<e>_{pass_at_k,by_problem,verdicts,training}.png
+Params  dataset, methods, report
+"""
+
+from pathlib import Path
+from typing import Any
+
+from greenlit.config import Params, load_params
+from greenlit.errors import exit_cleanly
+from greenlit.evaluation.markdown import write_markdown
+from greenlit.evaluation.plots import write_plots
+from greenlit.evaluation.report import Example, build_summary, pick_examples
+from greenlit.evaluation.tables import write_tables
+from greenlit.hardware import facts, quiet_libraries
+from greenlit.jsonl import read_json, read_json_lines, read_rows, write_json
+from greenlit.paths import Paths
+from greenlit.problems.files import read_problems
+from greenlit.problems.prompts import statement
+from greenlit.types import Annotated
+
+
+def run(params: Params, paths: Paths) -> None:
+    """Compare every method with the baseline, and write it down."""
+    baseline = read_json(paths.evaluation(None))
+    after = {name: read_json(paths.evaluation(name)) for name in params.methods}
+    logs = {name: _log(paths.method(name) / "logs" / "training_log.jsonl") for name in params.methods}
+    summary = build_summary(
+        params.experiment,
+        params.seed,
+        baseline,
+        after,
+        (paths.rl / "manifest.json").as_posix(),
+        {name: (paths.method(name) / "merged").as_posix() for name in params.methods},
+        facts(),
+    )
+    folder = paths.report("summary.json").parent
+    write_json(paths.report("summary.json"), summary)
+    write_tables(folder, summary, baseline, after, logs)
+    pictures = write_plots(folder, summary, baseline, after, logs)
+    write_markdown(paths.report("summary.md"), summary, _examples(params, paths, summary), pictures)
+
+
+def _log(path: Path) -> list[dict[str, Any]]:
+    return [row for _, row in read_json_lines(path)]
+
+
+def _examples(params: Params, paths: Paths, summary: dict[str, Any]) -> dict[str, list[Example]]:
+    statements = {name: statement(problem) for name, problem in read_problems(paths.problems("test")).items()}
+    return {
+        name: pick_examples(
+            summary["changed"][name],
+            read_rows(paths.measured("test", None), Annotated),
+            read_rows(paths.measured("test", name), Annotated),
+            params.report.examples,
+            statements,
+        )
+        for name in params.methods
+    }
+
+
+def main() -> None:
+    """Run as params.yaml says."""
+    quiet_libraries()
+    params = load_params()
+    run(params, Paths.of(params))
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

@@ -1,0 +1,64 @@
+"""train: one training method.
+
+Reads   methods.<m>.reads, methods.<m>.start
+Writes  results/<e>/<m>/adapter/       LoRA adapter, or full weights
+        results/<e>/<m>/metrics.json   what the run came to
+        results/<e>/<m>/logs/          training_log.jsonl (every step), training_log.txt (to read)
+        results/<e>/<m>/config.yaml    resolved settings
+Params  seed, methods.<m>
+"""
+
+import argparse
+from pathlib import Path
+
+import yaml
+
+from greenlit.config import DpoParams, SftParams, load_params, method_of
+from greenlit.errors import exit_cleanly
+from greenlit.hardware import facts, limit_threads, quiet_libraries
+from greenlit.jsonl import atomic_write, write_json
+from greenlit.models import load_tokenizer, resolve, weights_sha256
+from greenlit.paths import Paths
+from greenlit.tracking import stage_run
+from greenlit.training.callbacks import TrainingLog
+from greenlit.training.methods import METHODS
+from greenlit.training.rows import training_rows
+from greenlit.workspace import atomic_folder, work_dir
+
+
+def run(params: DpoParams | SftParams, name: str, experiment: str, seed: int, out: Path) -> None:
+    """Train one method; an interrupted run goes on from its last checkpoint."""
+    start = resolve(Path(params.start))
+    settings = {"experiment": experiment, "name": name, "seed": seed, **params.model_dump()}
+    rows = training_rows(params, load_tokenizer(start).eos_token)
+    with (
+        work_dir("train", settings, [Path(params.reads), start]) as work,
+        stage_run(experiment, "train", name, settings) as tracker,
+        atomic_folder(out / "adapter") as adapter,
+        TrainingLog(out / "logs") as log,
+    ):
+
+        def log_step(step: int, metrics: dict[str, float]) -> None:
+            log(step, metrics)
+            tracker.log(step, metrics)
+
+        result = METHODS[params.method](params, rows, start, work, adapter, seed, log_step)
+        (adapter / "start.sha256").write_text(weights_sha256(start) + "\n")
+    write_json(out / "metrics.json", {"method": params.method, **result})
+    with atomic_write(out / "config.yaml") as stream:
+        yaml.safe_dump({**settings, "made_with": facts()}, stream, sort_keys=False)
+
+
+def main() -> None:
+    """Run as params.yaml says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--method", required=True, help="name under `methods` in params.yaml")
+    name = parser.parse_args().method
+    quiet_libraries()
+    limit_threads(1)
+    params = load_params()
+    run(method_of(params, name), name, params.experiment, params.seed, Paths.of(params).method(name))
+
+
+if __name__ == "__main__":
+    exit_cleanly(main)

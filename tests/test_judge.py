@@ -1,0 +1,269 @@
+"""Judgements: right, in order, the same with any number of workers, and whole again after a worker's death."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from greenlit.config import AnnotateParams
+from greenlit.errors import SandboxError
+from greenlit.execution import judge as judge_module
+from greenlit.execution import pool as pool_module
+from greenlit.execution.judge import Judge
+from greenlit.types import AssertTest, CallTest, Problem, StdioTest
+
+PARAMS = AnnotateParams(allow_portable=True, timeout_s=2.0, cpu_min_s=0.3, cpu_max_s=1.0, memory_mib=256)
+SQUARE = Problem(
+    task_id="square",
+    entry_point="f",
+    reference=["def f(x): return x * x"],
+    tests=[
+        AssertTest(code="assert f(2) == 4", role="shown"),
+        AssertTest(code="assert f(3) == 9"),
+        AssertTest(code="assert f(5) == 25", role="hidden"),
+    ],
+)
+ADD = Problem(
+    task_id="add",
+    reference=["print(sum(map(int, input().split())))"],
+    tests=[StdioTest(input="3 4\n", output="7\n"), StdioTest(input="1 1\n", output="2\n")],
+)
+
+
+@pytest.fixture(scope="module")
+def judge() -> Iterator[Judge]:
+    with Judge(PARAMS, workers=1) as judge:
+        yield judge
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict", "passed", "hidden"),
+    [
+        ("def f(x): return x * x", "passed", True, True),
+        ("def f(x): return x * x if x < 5 else 0", "passed", True, False),
+        ("def f(x): return 4", "failed", False, False),
+        ("def f(x): return x / 0", "error", False, False),
+        ("def g(x): return x * x", "error", False, False),
+        ("def f(x):\n  while True: pass", "timeout", False, False),
+        ("import time\ndef f(x): time.sleep(60)", "timeout", False, False),
+        ("def f(x): return [0] * 10 ** 9", "memory", False, False),
+        ("def f(x: return x", "syntax", False, False),
+        ("return 4", "syntax", False, False),
+        ("def f(x): return '\0'", "syntax", False, False),
+        ("def f(x): return " + "(" * 5000, "syntax", False, False),
+        ("f = " + "-" * 100_000 + "1", "syntax", False, False),
+        ("", "no_code", False, False),
+        (" \n\t\n", "no_code", False, False),
+        ("import dataclasses, typing, random, json, re, collections, heapq\n"
+         "@dataclasses.dataclass\nclass P:\n  v: int\ndef f(x): return P(x).v ** 2", "passed", True, True),
+        ("import sys\ndef f(x):\n  sys.setrecursionlimit(20000)\n"
+         "  def g(n): return 0 if n == 0 else 1 + g(n - 1)\n  return x * x + g(15000) - 15000", "passed", True, True),
+    ],
+)  # fmt: skip
+def test_verdicts(judge: Judge, code: str, verdict: str, passed: bool, hidden: bool) -> None:
+    found = judge.judge(SQUARE, code)
+    assert (found.verdict, found.passed, found.passed_hidden) == (verdict, passed, hidden), found
+    assert found.passed_all is (passed and hidden)
+    assert found.tests_total == 2
+    assert found.level == "portable"
+    assert found.error is None or "\n" not in found.error
+
+
+def test_what_was_answered_before_the_time_was_up_counts(judge: Judge) -> None:
+    found = judge.judge(SQUARE, "def f(x):\n  while x == 3: pass\n  return x * x")
+    assert (found.verdict, found.tests_passed, found.passed_hidden) == ("timeout", 1, False)
+    assert [test.kind for test in found.tests] == ["passed", "timeout", "timeout"]
+
+
+def test_unsplittable_tests_leave_it_open(judge: Judge) -> None:
+    problem = SQUARE.model_copy(update={"tests": [*SQUARE.tests, AssertTest(code="assert all(f(i) for i in (1, 2))")]})
+    right, wrong = judge.judge(problem, SQUARE.reference[0]), judge.judge(problem, "def f(x): return 0")
+    assert (right.verdict, right.passed, right.passed_all, right.tests_passed) == ("infra", None, None, 2)
+    assert (wrong.verdict, wrong.passed) == ("failed", False)
+    assert "comprehension" in judge.prepare(problem).unsplittable[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict"),
+    [
+        (ADD.reference[0], "passed"),
+        ("import sys\nprint(sum(map(int, sys.stdin.read().split())))\nsys.exit(0)", "passed"),
+        ("import os\nprint(sum(map(int, os.read(0, os.fstat(0).st_size).split())))", "passed"),
+        ("import sys\nfor line in sys.stdin: print(sum(map(int, line.split())), end='  \\r\\n\\n')", "passed"),
+        ("def main():\n  print(sum(map(int, input().split())))\nif __name__ == '__main__': main()\nexit()", "passed"),
+        ("import atexit\natexit.register(lambda: print(s))\ns = sum(map(int, input().split()))", "passed"),
+        ("if __name__ != '__main__': print(sum(map(int, input().split())))", "failed"),
+        ("print(7)", "failed"),
+        ("print(sum(map(int, input().split())), 'x')", "failed"),
+        ("print(sum(map(int, input().split())))\nraise SystemExit(3)", "error"),
+        ("print(sum(map(int, input().split())))\n1 / 0", "error"),
+        ("print(sum(map(int, input().split())))\nwhile True: pass", "timeout"),
+        ("while True: print('x' * 10000)", "error"),
+        ("input(); input()", "error"),
+        ("x = [0] * 10 ** 9", "memory"),
+        ("print(", "syntax"),
+    ],
+)
+def test_whole_programs(judge: Judge, code: str, verdict: str) -> None:
+    assert judge.judge(ADD, code).verdict == verdict
+
+
+def test_call_tests(judge: Judge) -> None:
+    problem = Problem(task_id="call", entry_point="f", tests=[CallTest(input=[[3, 1]], output=[1, 3])])
+    codes = [
+        "def f(a): return tuple(sorted(a))",
+        "class Solution:\n  def f(self, a): return sorted(a)",
+        "def f(a): return a",
+    ]
+    assert [found.passed for found in judge.judge_all((problem, code) for code in codes)] == [True, True, False]
+
+
+def test_limits_follow_the_reference(judge: Judge) -> None:
+    slow = SQUARE.model_copy(update={"reference": ["def f(x):\n  for _ in range(10 ** 6): pass\n  return x * x"]})
+    cpu_s = judge.prepare(slow).reference_cpu_s
+    assert cpu_s is not None
+    assert judge.prepare(slow).cpu_limit_s == min(max(10 * cpu_s, 0.3), 1.0)
+    assert judge.prepare(SQUARE).cpu_limit_s == 0.3
+    assert judge.prepare(SQUARE.model_copy(update={"reference": []})).cpu_limit_s == 1.0
+    assert judge.prepare(SQUARE.model_copy(update={"reference": ["def f(x): return 0"]})).reference_cpu_s is None
+    assert judge.prepare(SQUARE.model_copy(update={"time_limit_s": 7.0})).cpu_limit_s == 7.0
+
+
+def test_a_problems_own_memory_limit_wins(judge: Judge) -> None:
+    code = "x = bytearray(300 << 20)\ndef f(x): return x * x"
+    assert judge.judge(SQUARE, code).verdict == "memory"
+    assert judge.judge(SQUARE.model_copy(update={"memory_limit_mib": 600}), code).verdict == "passed"
+
+
+def mixed_jobs() -> list[tuple[Problem, str]]:
+    codes = [
+        "def f(x): return x * x",
+        "def f(x): return x",
+        "def f(",
+        "import os; os._exit(0)",
+        "def f(x): return 1 / 0",
+    ]
+    extra = [f"def f(x): return x * x  # {i}" for i in range(20)]
+    return [(SQUARE, code) for code in [*codes, *extra, "while True: pass"]] + [(ADD, "print(7)"), (SQUARE, codes[0])]
+
+
+def without_times(found: judge_module.Judgement) -> tuple:
+    return (found.verdict, found.passed, found.passed_hidden, found.tests_passed, found.error, found.tests)
+
+
+def test_results_do_not_depend_on_the_number_of_workers(judge: Judge) -> None:
+    one = [without_times(found) for found in judge.judge_all(mixed_jobs())]
+    with Judge(PARAMS, workers=3) as three:
+        assert [without_times(found) for found in three.judge_all(mixed_jobs())] == one
+
+
+def test_results_repeat(judge: Judge) -> None:
+    code = "import random\ndef f(x): return (random.random(), hash('a'), list({'a', 'b', 'c'}), x)"
+    first = judge.judge(SQUARE, code)
+    second = judge.judge(SQUARE, code + "\n")
+    assert first.error == second.error
+    assert "got (" in str(first.error)
+
+
+def test_the_same_program_runs_once(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = []
+    send = pool_module.WorkerProcess.send
+    monkeypatch.setattr(pool_module.WorkerProcess, "send", lambda self, task: sent.append(task) or send(self, task))
+    code = f"def f(x): return x * x  # {uuid.uuid4()}"
+    fresh = {"tests": [*SQUARE.tests, AssertTest(code=f"assert f({uuid.uuid4().int}) > 1")]}
+    jobs = [(SQUARE.model_copy(update=fresh), code) for _ in range(50)]
+    assert [found.passed for found in judge.judge_all(jobs)] == [True] * 50
+    assert [task.message["op"] for task in sent] == ["prepare", "judge"]
+
+
+def test_results_stream_and_jobs_are_read_a_bounded_way_ahead(judge: Judge) -> None:
+    read = 0
+
+    def jobs() -> Iterator[tuple[Problem, str]]:
+        nonlocal read
+        for number in range(500):
+            read += 1
+            yield SQUARE, f"def f(x): return {number} if x == 1 else x * x"
+
+    results = judge.judge_all(jobs())
+    assert next(results).passed
+    assert read <= judge_module.AHEAD_PER_WORKER
+    results.close()
+
+
+def test_a_dead_worker_is_replaced() -> None:
+    with Judge(PARAMS, workers=2) as judge:
+        for process in list(judge.pool.idle):
+            process.process.kill()
+            process.process.wait()
+        assert [found.passed for found in judge.judge_all(mixed_jobs())][:2] == [True, False]
+
+
+def test_a_job_that_keeps_killing_its_worker_is_infra(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Judge(PARAMS, workers=1) as judge:
+        judge.prepare(SQUARE)
+        with monkeypatch.context() as broken:
+            broken.setattr(pool_module.WorkerProcess, "receive", lambda self: None)
+            found = judge.judge(SQUARE, "def f(x): return 1")
+        assert (found.verdict, found.passed, found.passed_all) == ("infra", None, None)
+        assert judge.judge(SQUARE, "def f(x): return 1").verdict == "failed"
+
+
+def test_portable_must_be_allowed() -> None:
+    with pytest.raises(SandboxError, match=r"annotate\.allow_portable: true"):
+        Judge(AnnotateParams())
+
+
+def test_a_level_that_judges_wrongly_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module.WorkerProcess, "receive", lambda self: None)
+    with pytest.raises(SandboxError, match="does not judge rightly"):
+        Judge(PARAMS)
+
+
+def children_named(marker: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if marker in " ".join(process.info["cmdline"] or []):
+            found.append(process)
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /bin/sleep under another name")
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_no_orphans_when_the_main_process_is_ended(ending: signal.Signals) -> None:
+    marker = f"greenlit-sleeper-{uuid.uuid4()}"
+    program = f"import os\nos.execv('/bin/sleep', ['{marker}', '60'])"
+    main = (
+        "from greenlit.config import AnnotateParams\nfrom greenlit.execution.judge import Judge\n"
+        "from greenlit.types import *\nimport sys\n"
+        "p = Problem(task_id='t', entry_point='f', tests=[AssertTest(code='assert f(1) == 1')])\n"
+        "with Judge(AnnotateParams(allow_portable=True, timeout_s=50), workers=2) as judge:\n"
+        f"    judge.judge(p, {program!r})\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", main], stderr=subprocess.DEVNULL, env=dict(os.environ))
+    try:
+        wait_until(lambda: children_named(marker))
+        workers = parent_children(parent.pid)
+        parent.send_signal(ending)
+        parent.wait(20)
+        wait_until(lambda: not children_named(marker) and not any(psutil.pid_exists(pid) for pid in workers))
+    finally:
+        parent.kill()
+        parent.wait()
+
+
+def parent_children(pid: int) -> list[int]:
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+def wait_until(happened, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.05)

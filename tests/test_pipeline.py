@@ -1,0 +1,181 @@
+"""The whole pipeline in a copy of the project: DVC's view, Prefect's view, repetition, real MBPP records."""
+
+import hashlib
+import json
+import re
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import workspace
+
+from greenlit.config import load_params
+from greenlit.jsonl import read_rows
+from greenlit.paths import Paths
+from greenlit.types import Annotated, Candidate, Pair, Problem
+
+DVC = (sys.executable, "-m", "dvc")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    """The tiny preset, run once with `greenlit run`."""
+    folder = workspace.make_workspace(tmp_path_factory.mktemp("tiny"), "tiny")
+    started = time.monotonic()
+    done = workspace.greenlit(folder, "run")
+    (folder / "seconds.txt").write_text(str(time.monotonic() - started))
+    (folder / "stdout.txt").write_text(done.stdout)
+    return folder
+
+
+def paths_of(folder: Path) -> Paths:
+    return Paths.of(load_params(folder / "params.yaml"))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Hashes of what must repeat: problems, candidates, verdicts, pairs."""
+    paths = paths_of(folder)
+    files = [
+        *(paths.problems(split) for split in ("train", "validation", "test")),
+        paths.candidates, paths.annotated, paths.rl / "pairs.jsonl", paths.rl / "nbest.jsonl",
+        paths.measured("test", None), paths.measured("test", "dpo"), paths.measured("validation", "dpo"),
+    ]  # fmt: skip
+    return {path.as_posix(): hashlib.sha256((folder / path).read_bytes()).hexdigest() for path in files}
+
+
+def test_the_run_ends_with_the_table_and_the_path(tiny: Path) -> None:
+    stdout = (tiny / "stdout.txt").read_text()
+    assert re.search(r"dpo\s+.*pass@1", stdout)
+    assert stdout.rstrip().endswith("report: results/reports/tiny_summary.md")
+
+
+def test_every_stage_left_what_it_promises(tiny: Path) -> None:
+    paths = paths_of(tiny)
+    problems = {
+        split: list(read_rows(tiny / paths.problems(split), Problem)) for split in ("train", "validation", "test")
+    }
+    assert {split: len(rows) for split, rows in problems.items()} == {"train": 40, "validation": 10, "test": 20}
+    candidates = list(read_rows(tiny / paths.candidates, Candidate))
+    assert len(candidates) == 40 * load_params(tiny / "params.yaml").generate.n
+    annotated = list(read_rows(tiny / paths.annotated, Annotated))
+    assert [(row.task_id, row.candidate_idx) for row in annotated] == [(c.task_id, c.candidate_idx) for c in candidates]
+    assert {row.level for row in annotated} == {"portable"}
+    assert {row.passed for row in annotated} == {True, False}
+    pairs = list(read_rows(tiny / paths.rl / "pairs.jsonl", Pair))
+    verdicts = {(row.task_id, row.candidate_idx): row.passed for row in annotated}
+    assert pairs
+    assert all(verdicts[p.task_id, p.chosen_idx] and verdicts[p.task_id, p.rejected_idx] is False for p in pairs)
+    assert all(p.chosen.endswith(p.rejected[-5:]) for p in pairs)
+    for name in (
+        "adapter/adapter_config.json",
+        "merged/model.safetensors",
+        "merged/README.md",
+        "config.yaml",
+        "metrics.json",
+    ):
+        assert (tiny / paths.method("dpo") / name).exists(), name
+    for ending in ("summary.md", "pass_at_k.csv", "by_problem.png", "verdicts.png", "training.png"):
+        assert (tiny / paths.report(ending)).stat().st_size > 100
+
+
+def test_the_summary_has_the_keys_people_look_for(tiny: Path) -> None:
+    summary = json.loads((tiny / paths_of(tiny).report("summary.json")).read_text())
+    assert list(summary)[:7] == [
+        "experiment", "seed", "baseline_test", "after_test", "delta", "rl_manifest", "checkpoint",
+    ]  # fmt: skip
+    assert set(summary["baseline_test"]) == {"pass@1", "pass@4", "greedy"}
+    assert set(summary["baseline_test"]["pass@1"]) == {"value", "low", "high", "n"}
+    assert set(summary["delta"]["dpo"]["greedy"]) == {"value", "low", "high", "n", "p"}
+    assert not any(str(tiny) in str(value) for value in summary.values())
+
+
+def test_a_second_repro_has_nothing_to_do_and_is_quick(tiny: Path) -> None:
+    seconds = []
+    for _ in range(3):
+        started = time.monotonic()
+        done = workspace.run(tiny, *DVC, "repro")
+        seconds.append(time.monotonic() - started)
+    ran = set(re.findall(r"Running stage '(.*?)'", done.stdout + done.stderr))
+    assert ran == {"register@dpo"}
+    assert min(seconds) < 4, seconds  # 2 s on an idle machine; the bound leaves room for a busy one
+
+
+def test_dvc_shows_metrics_plots_and_the_graph(tiny: Path) -> None:
+    metrics = json.loads(workspace.run(tiny, *DVC, "metrics", "show", "--json").stdout)
+    data = metrics[""]["data"]["results/reports/tiny_summary.json"]["data"]
+    assert data["delta"]["dpo"]["pass@1"]["n"] == 20
+    assert "file://" in workspace.run(tiny, *DVC, "plots", "show").stdout
+    assert "evaluate@dpo" in workspace.run(tiny, *DVC, "dag").stdout
+
+
+def test_the_merged_model_is_registered_once_with_its_lineage(tiny: Path) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tiny}/mlflow.db")
+    workspace.run(tiny, *DVC, "repro")
+    (version,) = client.search_model_versions("name = 'greenlit-tiny'")
+    assert {"git_commit", "reads_sha256", "start_sha256", "test_sha256", "seed", "figures", "merged_sha256"} <= set(
+        version.tags
+    )
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert {run.info.run_name for run in runs} == {"train@dpo", "register@dpo"}
+    trained = next(run for run in runs if run.info.run_name == "train@dpo")
+    assert trained.data.params["method"] == "dpo"
+    assert len(trained.data.params) < 40
+    assert client.get_metric_history(trained.info.run_id, "loss")
+
+
+def test_prefect_shows_one_task_run_per_stage_and_finds_nothing_to_do(tiny: Path) -> None:
+    code = (
+        "from prefect.testing.utilities import prefect_test_harness\n"
+        "from flows.offline import offline\n"
+        "from prefect.client.orchestration import get_client\n"
+        "with prefect_test_harness(server_startup_timeout=120):\n"
+        "    print('STAGES', offline())\n"
+        "    with get_client(sync_client=True) as client:\n"
+        "        for run in client.read_task_runs():\n"
+        "            print('TASK', run.name, run.state_name)\n"
+    )
+    out = workspace.run(tiny, sys.executable, "-c", code).stdout
+    states = dict(re.findall(r"^TASK (\S+) (\w+)$", out, re.MULTILINE))
+    listed = workspace.run(tiny, *DVC, "stage", "list", "--name-only").stdout.split()
+    assert set(states) == set(listed)
+    assert {stage for stage, state in states.items() if state == "Completed"} == {"register@dpo"}
+    assert {state for stage, state in states.items() if stage != "register@dpo"} == {"Cached"}
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tiny: Path, tmp_path: Path) -> None:
+    again = workspace.make_workspace(tmp_path / "again", "tiny")
+    workspace.greenlit(again, "run", "--only", "test_after")
+    assert digests(again) == digests(tiny)
+    params = again / "params.yaml"
+    params.write_text(params.read_text().replace("seed: 0", "seed: 1"))
+    workspace.greenlit(again, "run", "--only", "baseline")
+    before, after = digests(tiny), digests(again)
+    sampled = paths_of(tiny).measured("test", None).as_posix()
+    assert before[sampled] != after[sampled]
+
+
+@pytest.mark.slow
+def test_real_mbpp_records_go_through_the_same_stages(tiny: Path, tmp_path: Path, shared_data: Path) -> None:
+    folder = workspace.make_workspace(tmp_path / "mbpp", "tiny")
+    shutil.copytree(tiny / "assets/models/base", tmp_path / "base")
+    params = (folder / "params.yaml").read_text()
+    params = params.replace("name: starter", f"name: mbpp\n  path: {shared_data}/mbpp/mbpp.jsonl")
+    params = params.replace("model: starter\n", f"model: {tmp_path}/base\n")
+    params = re.sub(r"limits: .*", "limits: {train: 6, validation: 4, test: 4}", params)
+    params = params.replace("assets/rl/starter/", "assets/rl/mbpp/")
+    (folder / "params.yaml").write_text(params)
+    workspace.greenlit(folder, "run", "--only", "rl_build")
+    paths = paths_of(folder)
+    problems = list(read_rows(folder / paths.problems("train"), Problem))
+    assert [problem.task_id for problem in problems] == [f"mbpp/{i}" for i in range(601, 607)]
+    assert all([test.role for test in problem.tests[:2]] == ["shown", "reward"] for problem in problems)
+    rows = list(read_rows(folder / paths.annotated, Annotated))
+    assert len(rows) == 6 * 4
+    assert all(row.passed is False for row in rows)
+    audit = json.loads((folder / paths.audit).read_text())
+    assert audit["reference_passes"] == 14

@@ -1,0 +1,54 @@
+"""A copy of the project to run the pipeline in, with its own git, DVC cache and registry."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def make_workspace(folder: Path, preset: str) -> Path:
+    """The project's tracked files in `folder`, with the preset as params.yaml."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.split("\n"):
+        source = ROOT / name
+        if name and source.is_file() and not name.startswith("tests/"):
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)  # with its time: make compares times
+    shutil.copyfile(ROOT / "presets" / f"{preset}.yaml", folder / "params.yaml")
+    for command in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start"],
+    ):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    return folder
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """The environment of a user in that folder: its own code, nothing of this process's temporary settings."""
+    return {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(folder / "src"),
+        "PREFECT_HOME": str(folder / ".prefect"),
+    }
+
+
+def run(folder: Path, *command: str, code: int = 0) -> subprocess.CompletedProcess:
+    """Run a command there and require its exit code."""
+    done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, check=False)
+    assert done.returncode == code, (
+        f"{command} ended with {done.returncode}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    )
+    return done
+
+
+def greenlit(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess:
+    """The `greenlit` command there."""
+    return run(folder, sys.executable, "-m", "greenlit.cli", *arguments, code=code)
