@@ -120,7 +120,7 @@ def test_the_merged_model_is_registered_once_with_its_lineage(tiny: Path) -> Non
         version.tags
     )
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
-    assert {run.info.run_name for run in runs} == {"train@dpo", "register@dpo"}
+    assert {run.info.run_name for run in runs} == {"train@dpo", "register@greenlit-tiny"}
     trained = next(run for run in runs if run.info.run_name == "train@dpo")
     assert trained.data.params["method"] == "dpo"
     assert len(trained.data.params) < 40

@@ -74,7 +74,7 @@ class StarterModelParams(Section):
     """Longest sequence in tokens."""
     rows: int = Field(default=12000, ge=100)
     """Programs of mixed quality in the warm-start corpus."""
-    steps: int = Field(default=650, ge=1)
+    steps: int = Field(default=800, ge=1)
     """Optimizer steps."""
     batch_size: int = Field(default=32, ge=1)
     """Programs per step."""

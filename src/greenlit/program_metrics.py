@@ -6,6 +6,7 @@ import io
 import tokenize
 from collections.abc import Sequence
 
+from greenlit.execution.parsing import UNPARSABLE, parsed
 from greenlit.types import Metrics
 
 _BLOCKS = (ast.For, ast.AsyncFor, ast.While, ast.If, ast.With, ast.AsyncWith, ast.Try, ast.FunctionDef, ast.ClassDef)
@@ -14,8 +15,8 @@ _BLOCKS = (ast.For, ast.AsyncFor, ast.While, ast.If, ast.With, ast.AsyncWith, as
 def parse(code: str) -> ast.Module | None:
     """The syntax tree, or None where there is none (also for null bytes and endless nesting)."""
     try:
-        return ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return parsed(code)
+    except UNPARSABLE:
         return None
 
 

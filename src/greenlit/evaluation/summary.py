@@ -15,7 +15,7 @@ from greenlit.errors import DataError, MismatchError
 from greenlit.evaluation.compare import DetectableEffect, detectable_effect, interval, metric_names, values_by_problem
 from greenlit.types import FORMAT_VERSION, Annotated
 
-_ERROR_CLASS = re.compile(r"(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*)\s*(?::|$)")
+_ERROR_CLASS = re.compile(r"(?:test \d+: )?(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*)\s*(?::|$)")
 
 
 @dataclass
@@ -52,7 +52,7 @@ class _Tally:
 
 
 def error_class(error: str) -> str:
-    """`NameError: name 'x' is not defined` -> `NameError`; `other` where the line starts with no class name."""
+    """`test 1: NameError: name 'x' is not defined` -> `NameError`; `other` where the line starts with no class name."""
     match = _ERROR_CLASS.match(error.strip())
     return match[1] if match else "other"
 
@@ -87,7 +87,7 @@ def summarise(rows: Iterable[Annotated], ks: list[int], confidence: float, resam
         levels.add(row.level)
         if row.decoding == "sampled":
             tokens += row.tokens
-            if row.error:
+            if row.error and row.verdict != "failed":  # a wrong answer is no error
                 errors[error_class(row.error)] += 1
     _require_complete(tallies, models, max(ks))
     problems = {

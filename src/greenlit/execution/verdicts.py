@@ -98,15 +98,20 @@ def _fault_without_running(code: str) -> _Fault | None:
     try:
         parsed(code)
     except UNPARSABLE as error:
-        return _Fault("syntax", f"{type(error).__name__}: {error}")
+        return _Fault("syntax", f"{type(error).__name__}: {_without_file(error)}")
     return None
+
+
+def _without_file(error: Exception) -> str:
+    return f"{error.msg} (line {error.lineno})" if isinstance(error, SyntaxError) else str(error)
 
 
 def _outcome(test: TestPlan, fault: _Fault | None) -> Outcome:
     if fault is None:
         return Outcome(test.index, test.role, True, "passed")
     passed = None if fault.kind == "infra" else False
-    return Outcome(test.index, test.role, passed, fault.kind, _one_line(f"test {test.index}: {fault}"))
+    place = "" if fault.kind in {"syntax", "no_code"} else f"test {test.index}: "
+    return Outcome(test.index, test.role, passed, fault.kind, _one_line(f"{place}{fault}"))
 
 
 def _one_line(text: str) -> str:

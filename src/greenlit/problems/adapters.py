@@ -77,8 +77,26 @@ def _load_mbpp(folder: Path, params: DatasetParams, limits: Limits, seed: int) -
     yield from load_mbpp(rows, variant)
 
 
+def _fetch_own(params: DatasetParams, folder: Path) -> dict[str, Any]:
+    if params.path is None:
+        raise ConfigError("params.yaml: dataset.path: must name your file of problems (JSONL)")
+    if Path(params.path).suffix not in {".jsonl", ".gz"}:
+        raise ConfigError(
+            f"params.yaml: dataset.path: must be JSON Lines, .jsonl or .jsonl.gz (found {params.path})",
+            hint='one object per line; README.md, "Real problems", shows the keys',
+        )
+    return _copy_local(params.path, folder)
+
+
+def _load_own(folder: Path, params: DatasetParams, limits: Limits, seed: int) -> Iterator[Problem]:
+    from greenlit.problems.own import load_own
+
+    yield from load_own(_only_file(folder))
+
+
 ADAPTERS: Mapping[str, Adapter] = {
     "starter": Adapter(_fetch_starter, _load_starter),
+    "file": Adapter(_fetch_own, _load_own),
     "mbpp": Adapter(_fetch_mbpp, _load_mbpp),
 }
 

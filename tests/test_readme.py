@@ -1,0 +1,77 @@
+"""The README does not lie: its commands exist, its tree is the tree, its graph is DVC's, its links lead somewhere."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import workspace
+import yaml
+
+from greenlit.config import parse_params, read_yaml
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+TESTED = {
+    "make run": "tests/test_starter.py",
+    "make test": ".ci/run",
+    "python -m flows.offline": "tests/test_pipeline.py",
+    "greenlit run": "tests/test_pipeline.py",
+    "greenlit run --only baseline,train_gen,rl_build,train_all,test_after": "tests/test_cli.py",
+    "greenlit preset mbpp": "here",
+    "greenlit preset starter": "here",
+    "greenlit params --schema": "here",
+    "greenlit params": "here",
+    "dvc repro": "tests/test_pipeline.py",
+    "dvc dag": "here",
+    "dvc metrics show": "tests/test_pipeline.py",
+    "dvc metrics diff": "tests/test_pipeline.py",
+    "dvc plots show": "tests/test_pipeline.py",
+}
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line.removeprefix(".venv/bin/") for line in lines if line]
+
+
+def test_every_command_is_run_by_a_test() -> None:
+    assert commands()
+    assert set(commands()) <= set(TESTED)
+
+
+@pytest.mark.parametrize("command", [name for name, where in TESTED.items() if where == "here"])
+def test_the_light_commands_work(tmp_path: Path, command: str) -> None:
+    folder = workspace.make_workspace(tmp_path, "starter")
+    first, *rest = command.split()
+    module = {"greenlit": "greenlit.cli", "dvc": "dvc"}[first]
+    workspace.run(folder, sys.executable, "-m", module, *rest)
+
+
+def test_the_graph_is_the_one_in_dvc_yaml(tmp_path: Path) -> None:
+    drawn = re.search(r"```mermaid\n(.*?)```", README, re.DOTALL)[1]
+    edges = {(a, b) for a, b in re.findall(r"(\w+) --> (\w+)", drawn)}
+    folder = workspace.make_workspace(tmp_path, "starter")
+    out = workspace.run(folder, sys.executable, "-m", "dvc", "dag", "--dot").stdout
+    found = {(a.split("@")[0], b.split("@")[0]) for a, b in re.findall(r'"([^"]+)" -> "([^"]+)"', out)}
+    assert edges == found
+
+
+def test_the_tree_names_files_there_are() -> None:
+    tree = re.search(r"```text\n(.*?)```", README, re.DOTALL)[1]
+    for line in tree.splitlines():
+        path = line[:24].strip()
+        if path:
+            assert (ROOT / path).exists(), path
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!http|#)([^)]+)\)", README):
+        assert (ROOT / target.split("#")[0]).exists(), target
+
+
+def test_the_example_of_own_settings_is_valid() -> None:
+    for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL):
+        content = read_yaml(ROOT / "params.yaml") | yaml.safe_load(block)
+        parse_params(content, "README.md")

@@ -1,0 +1,136 @@
+"""From records to splits: roles, leaks, broken references, own files; every drop has its reason."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from greenlit.config import AnnotateParams, DatasetParams, Limits, PrepareParams
+from greenlit.errors import ConfigError, DataError
+from greenlit.execution.judge import Judge
+from greenlit.problems.adapters import adapter_for
+from greenlit.problems.own import split_of
+from greenlit.problems.splits import Audit, split_problems, with_roles
+from greenlit.types import AssertTest, CallTest, Problem
+
+
+def problem(task_id: str, split: str | None, add: int, prompt: str = "", reference: str | None = None) -> Problem:
+    tests = [AssertTest(code=f"assert f({x}) == {x + add}") for x in range(3)]
+    code = f"def f(x):\n    return x + {add}\n" if reference is None else reference
+    return Problem(
+        task_id=task_id, prompt=prompt or f"Add {add}.", split=split, tests=tests, entry_point="f", reference=[code]
+    )
+
+
+@pytest.fixture(scope="module")
+def judge():
+    with Judge(AnnotateParams(allow_portable=True), 1) as made:
+        yield made
+
+
+def splits(judge: Judge, problems: list[Problem], **params) -> tuple[dict[str, list[str]], Audit]:
+    audit = Audit()
+    made = split_problems(problems, PrepareParams(**params), judge, audit)
+    return {split: [row.task_id for row in rows] for split, rows in made.items()}, audit
+
+
+GOOD = [problem("v", "validation", 1), problem("t", "test", 2), problem("a", "train", 3), problem("b", "train", 4)]
+
+
+def test_what_repeats_a_test_problem_leaves_train(judge: Judge) -> None:
+    same_text = problem("c", "train", 5, prompt="add  2.")
+    renamed = problem("d", "train", 2, prompt="Other words", reference="def f(y):\n    return y + 2  # two\n")
+    made, audit = splits(judge, [same_text, renamed, *GOOD])
+    assert made == {"train": ["a", "b"], "validation": ["v"], "test": ["t"]}
+    assert audit.dropped == {"c": "repeats a problem of test", "d": "repeats a problem of test"}
+
+
+def test_a_reference_that_fails_its_own_tests_is_dropped_with_the_reason(judge: Judge) -> None:
+    wrong = problem("w", "train", 9, reference="def f(x):\n    return x\n")
+    broken = problem("s", "train", 8, reference="def f(x) return x")
+    made, audit = splits(judge, [wrong, broken, *GOOD])
+    assert made["train"] == ["a", "b"]
+    assert audit.dropped["w"].startswith("its own reference does not pass: failed")
+    assert audit.dropped["s"].startswith("its own reference does not pass: syntax")
+    assert audit.as_dict()["reference_passes"] == 4
+
+
+def test_problems_without_a_reference_are_kept_and_counted(judge: Judge) -> None:
+    bare = GOOD[2].model_copy(update={"task_id": "n", "prompt": "Bare", "reference": []})
+    made, audit = splits(judge, [*GOOD, bare])
+    assert made["train"] == ["a", "b", "n"]
+    assert audit.no_reference == 1
+
+
+def test_limits_take_the_first_and_say_what_they_left_out(judge: Judge) -> None:
+    made, audit = splits(judge, GOOD, limits=Limits(train=1))
+    assert made["train"] == ["a"]
+    assert audit.dropped == {"b": "over the limit"}
+
+
+def test_no_split_no_training(judge: Judge) -> None:
+    _, audit = splits(judge, [*GOOD, problem("x", None, 7)])
+    assert audit.dropped == {"x": "in no split"}
+    with pytest.raises(DataError, match="test: no problems left"):
+        splits(judge, [GOOD[0], GOOD[2]])
+    with pytest.raises(DataError, match="task_id: 'a' stands twice"):
+        splits(judge, [*GOOD, GOOD[2]])
+
+
+@pytest.mark.parametrize(("shown", "roles"), [(0, "rrr"), (1, "srr"), (2, "ssr"), (9, "ssr")])
+def test_the_first_tests_are_shown_and_one_never_is(shown: int, roles: str) -> None:
+    made = with_roles(GOOD[0], shown)
+    assert "".join(test.role[0] for test in made.tests) == roles
+    assert [json.loads(test.model_dump_json()).get("role", "reward")[0] for test in made.tests] == list(roles)
+
+
+def test_roles_of_the_dataset_stay() -> None:
+    own = GOOD[0].model_copy(update={"tests": [AssertTest(code="a"), AssertTest(code="b", role="shown")]})
+    assert with_roles(own, 1) is own
+
+
+def test_own_problems_are_read_split_and_judged(judge: Judge, tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    rows = [
+        {
+            "task_id": f"add-{i}",
+            "prompt": f"Add {i}.",
+            "entry_point": "f",
+            "reference": [f"def f(x): return x + {i}"],
+            "tests": [
+                CallTest(input=[1], output=1 + i).model_dump(),
+                {"kind": "assert", "code": f"assert f(2) == {2 + i}"},
+            ],
+        }
+        for i in range(40)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    params = DatasetParams(name="file", path=str(file))
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    source = adapter_for(params).fetch(params, raw)
+    assert source["path"] == str(file)
+    made, audit = splits(judge, list(adapter_for(params).load(raw, params, Limits(), 0)))
+    assert sum(map(len, made.values())) == audit.reference_passes == 40
+    assert all(split_of(task_id) == split for split, ids in made.items() for task_id in ids)
+    assert all(made.values())
+
+
+def test_own_problems_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"dataset.path: must name your file"):
+        adapter_for(DatasetParams(name="file")).fetch(DatasetParams(name="file"), tmp_path)
+    csv = DatasetParams(name="file", path="x.csv")
+    with pytest.raises(ConfigError, match=r"must be JSON Lines, .jsonl or .jsonl.gz \(found x.csv\)"):
+        adapter_for(csv).fetch(csv, tmp_path)
+    gone = DatasetParams(name="file", path=str(tmp_path / "gone.jsonl"))
+    with pytest.raises(ConfigError, match="no such file"):
+        adapter_for(gone).fetch(gone, tmp_path)
+    with pytest.raises(ConfigError, match="no dataset 'nope'") as error:
+        adapter_for(DatasetParams(name="nope"))
+    assert error.value.hint == "one of starter, file, mbpp"
+
+
+def test_shares_of_the_splits() -> None:
+    found = [split_of(str(i)) for i in range(4000)]
+    assert abs(found.count("test") / 4000 - 0.2) < 0.03
+    assert abs(found.count("validation") / 4000 - 0.1) < 0.02
