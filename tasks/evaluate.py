@@ -6,9 +6,7 @@ Writes  assets/datasets/<ds>/{validation,test}/<m>/candidates_after.jsonl     gr
 Params  seed, annotate, evaluate
 """
 
-import argparse
-
-from greenlit.config import load_params, method_of
+from greenlit.config import load_params_and_method
 from greenlit.errors import exit_cleanly
 from greenlit.evaluation.measure import measure
 from greenlit.hardware import quiet_libraries
@@ -17,12 +15,8 @@ from greenlit.paths import Paths
 
 def main() -> None:
     """Run as params.yaml says."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--method", required=True, help="name under `methods` in params.yaml")
-    name = parser.parse_args().method
+    params, name = load_params_and_method(__doc__)
     quiet_libraries()
-    params = load_params()
-    method_of(params, name)
     paths = Paths.of(params)
     measure(paths.method(name) / "merged", params, paths, name)
 

@@ -5,11 +5,10 @@ Writes  results/<e>/<m>/merged/        safetensors, tokenizer, chat template, mo
 Params  methods.<m>
 """
 
-import argparse
 import itertools
 from pathlib import Path
 
-from greenlit.config import DpoParams, SftParams, load_params, method_of
+from greenlit.config import DpoParams, SftParams, load_params_and_method, method_of
 from greenlit.errors import MismatchError, exit_cleanly
 from greenlit.hardware import facts, limit_threads, quiet_libraries
 from greenlit.jsonl import read_json, read_rows, write_json
@@ -52,12 +51,9 @@ def run(params: DpoParams | SftParams, name: str, paths: Paths) -> None:
 
 def main() -> None:
     """Run as params.yaml says."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--method", required=True, help="name under `methods` in params.yaml")
-    name = parser.parse_args().method
+    params, name = load_params_and_method(__doc__)
     quiet_libraries()
     limit_threads(1)
-    params = load_params()
     run(method_of(params, name), name, Paths.of(params))
 
 

@@ -5,11 +5,10 @@ Writes  the registry at MLFLOW_TRACKING_URI (default: mlflow.db here), .work/reg
 Params  seed, methods.<m>, register
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-from greenlit.config import Params, load_params, method_of
+from greenlit.config import Params, load_params_and_method, method_of
 from greenlit.errors import exit_cleanly
 from greenlit.hardware import quiet_libraries
 from greenlit.jsonl import read_json
@@ -42,11 +41,8 @@ def run(params: Params, name: str, paths: Paths) -> None:
 
 def main() -> None:
     """Run as params.yaml says."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--method", required=True, help="name under `methods` in params.yaml")
-    name = parser.parse_args().method
+    params, name = load_params_and_method(__doc__)
     quiet_libraries()
-    params = load_params()
     run(params, name, Paths.of(params))
 
 

@@ -8,12 +8,11 @@ Writes  results/<e>/<m>/adapter/       LoRA adapter, or full weights
 Params  seed, methods.<m>
 """
 
-import argparse
 from pathlib import Path
 
 import yaml
 
-from greenlit.config import DpoParams, SftParams, load_params, method_of
+from greenlit.config import DpoParams, SftParams, load_params_and_method, method_of
 from greenlit.errors import exit_cleanly
 from greenlit.hardware import facts, limit_threads, quiet_libraries
 from greenlit.jsonl import atomic_write, write_json
@@ -51,12 +50,9 @@ def run(params: DpoParams | SftParams, name: str, experiment: str, seed: int, ou
 
 def main() -> None:
     """Run as params.yaml says."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--method", required=True, help="name under `methods` in params.yaml")
-    name = parser.parse_args().method
+    params, name = load_params_and_method(__doc__)
     quiet_libraries()
     limit_threads(1)
-    params = load_params()
     run(method_of(params, name), name, params.experiment, params.seed, Paths.of(params).method(name))
 
 

@@ -3,6 +3,7 @@
 Where a program runs (worker processes, URIs, credentials) comes from the environment and is no part of this.
 """
 
+import argparse
 import difflib
 import re
 from pathlib import Path
@@ -62,7 +63,7 @@ class StarterModelParams(Section):
 
     hidden: int = Field(default=96, ge=32)
     """Width of the model."""
-    layers: int = Field(default=4, ge=1)
+    layers: int = Field(default=2, ge=1)
     """Decoder layers."""
     heads: int = Field(default=3, ge=1)
     """Attention heads."""
@@ -74,11 +75,11 @@ class StarterModelParams(Section):
     """Longest sequence in tokens."""
     rows: int = Field(default=12000, ge=100)
     """Programs of mixed quality in the warm-start corpus."""
-    steps: int = Field(default=800, ge=1)
+    steps: int = Field(default=1000, ge=1)
     """Optimizer steps."""
     batch_size: int = Field(default=32, ge=1)
     """Programs per step."""
-    learning_rate: float = Field(default=8e-3, gt=0)
+    learning_rate: float = Field(default=1e-2, gt=0)
     """Peak learning rate; 5 % warm-up, held to 30 %, then linear to zero."""
 
     @model_validator(mode="after")
@@ -306,6 +307,20 @@ def load_params(path: Path = PARAMS) -> Params:
         ConfigError: one line per fault, `params.yaml: annotate.timeout_s: must be > 0 (found -1)`.
     """
     return parse_params(read_yaml(path), str(path))
+
+
+def load_params_and_method(description: str) -> tuple[Params, str]:
+    """params.yaml, and the `--method NAME` of a stage's command line, which must stand in it.
+
+    Raises:
+        ConfigError: as `load_params`, or there is no such method.
+    """
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--method", required=True, help="name under `methods` in params.yaml")
+    name = parser.parse_args().method
+    params = load_params()
+    method_of(params, name)
+    return params, name
 
 
 def method_of(params: Params, name: str) -> SftParams | DpoParams:

@@ -1,7 +1,6 @@
 """What the methods have in common around TRL's trainers: load, leave out what is too long, resume, save."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from greenlit.errors import DataError
 from greenlit.models import load_tokenizer
 from greenlit.problems.prompts import prompt_ids
 from greenlit.progress import progress
+from greenlit.training.arguments import lora_config
 from greenlit.training.callbacks import Log, step_callback
 
 Row = dict[str, Any]
@@ -62,28 +62,56 @@ def steps_in(rows: int, params: TrainingParams) -> int:
     return math.ceil(math.ceil(batches / params.accumulate) * params.epochs)
 
 
-def run(
-    make_trainer: Callable[[list[Any]], Any], method: str, steps: int, work: Path, adapter: Path, log: Log
-) -> float:
-    """Train (from the last checkpoint in `work`, if there is one), save to `adapter`, return the mean training loss.
+def fit(
+    method: str,
+    params: TrainingParams,
+    rows: list[Row],
+    start: Path,
+    work: Path,
+    adapter: Path,
+    log: Log,
+    trainer_class: Any,
+    arguments: Any,
+) -> dict[str, Any]:
+    """Train with a TRL trainer, from the last checkpoint in `work` if there is one, and save to `adapter`.
 
     Args:
-        make_trainer: given callbacks, builds a TRL trainer whose output_dir is `work`.
+        method: name for the progress bar.
+        rows: {"prompt", one or more completions}.
+        trainer_class: its `args` are `arguments`, whose output_dir is `work`.
+
+    Returns:
+        facts: rows used and left out, steps, mean training loss.
+
+    Raises:
+        DataError: no row fits into max_length.
     """
+    from datasets import Dataset
+
+    model, tokenizer = load_start(start)
+    columns = tuple(key for key in rows[0] if key != "prompt") if rows else ()
+    kept, left_out = leave_out_long(rows, columns, tokenizer, params.max_length)
+    steps = steps_in(len(kept), params)
     with progress(f"train {method}", steps, "steps") as bar:
 
         def on_step(step: int, metrics: Any) -> None:
             log(step, metrics)
             bar.advance(step - bar.done)
 
-        trainer = make_trainer([step_callback(on_step)])
+        trainer = trainer_class(
+            model=model,
+            args=arguments,
+            train_dataset=Dataset.from_list(kept),
+            processing_class=tokenizer,
+            peft_config=lora_config(params),
+            callbacks=[step_callback(on_step)],
+        )
         _silence(trainer)
-        checkpoint = any(work.glob("checkpoint-*"))
-        result = trainer.train(resume_from_checkpoint=checkpoint or None)
+        result = trainer.train(resume_from_checkpoint=any(work.glob("checkpoint-*")) or None)
     trainer.save_model(str(adapter))
     for stray in ("README.md", "training_args.bin"):
         (adapter / stray).unlink(missing_ok=True)
-    return float(result.training_loss)
+    return {"rows": len(kept), "left_out_too_long": left_out, "steps": steps, "train_loss": result.training_loss}
 
 
 def _silence(trainer: Any) -> None:
