@@ -40,10 +40,11 @@ check: $(READY)  ## formatting and lint
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 
-lock: $(READY)  ## resolve requirements anew into requirements.lock
+lock: $(READY)  ## resolve the requirements anew, CPU and GPU together, into requirements.lock
 	@$(BIN)/python -m pip install -qq uv
-	@$(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements-dev.txt \
-		| sed 's/+cpu$$//' > requirements.lock.new && mv requirements.lock.new requirements.lock
+	@UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links requirements-dev.txt requirements-gpu.txt -o requirements.lock.new
+	@sed 's/+cpu//' requirements.lock.new > requirements.lock && rm requirements.lock.new
 
 clean:  ## remove results and caches of runs; .venv and .dvc/cache stay
 	@rm -rf .work results assets mlruns mlartifacts mlflow.db .pytest_cache .ruff_cache .hypothesis

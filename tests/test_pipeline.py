@@ -56,7 +56,7 @@ def test_every_stage_left_what_it_promises(tiny: Path) -> None:
     problems = {
         split: list(read_rows(tiny / paths.problems(split), Problem)) for split in ("train", "validation", "test")
     }
-    assert {split: len(rows) for split, rows in problems.items()} == {"train": 40, "validation": 10, "test": 20}
+    assert {split: len(rows) for split, rows in problems.items()} == {"train": 40, "validation": 10, "test": 10}
     candidates = list(read_rows(tiny / paths.candidates, Candidate))
     assert len(candidates) == 40 * load_params(tiny / "params.yaml").generate.n
     annotated = list(read_rows(tiny / paths.annotated, Annotated))
@@ -105,7 +105,7 @@ def test_a_second_repro_has_nothing_to_do_and_is_quick(tiny: Path) -> None:
 def test_dvc_shows_metrics_plots_and_the_graph(tiny: Path) -> None:
     metrics = json.loads(workspace.run(tiny, *DVC, "metrics", "show", "--json").stdout)
     data = metrics[""]["data"]["results/reports/tiny_summary.json"]["data"]
-    assert data["delta"]["dpo"]["pass@1"]["n"] == 20
+    assert data["delta"]["dpo"]["pass@1"]["n"] == 10
     assert "file://" in workspace.run(tiny, *DVC, "plots", "show").stdout
     assert "evaluate@dpo" in workspace.run(tiny, *DVC, "dag").stdout
 
@@ -157,6 +157,22 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tiny: Path, 
     before, after = digests(tiny), digests(again)
     sampled = paths_of(tiny).measured("test", None).as_posix()
     assert before[sampled] != after[sampled]
+
+
+@pytest.mark.slow
+def test_metrics_can_be_compared_between_commits(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(tiny, folder, symlinks=True)
+    workspace.run(folder, "git", "add", "dvc.lock")
+    workspace.run(folder, "git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "results")
+    params = folder / "params.yaml"
+    params.write_text(params.read_text().replace("  resamples: 1000", "  resamples: 1000\n  confidence: 0.5"))
+    workspace.greenlit(folder, "run", "--only", "test_after")
+    found = json.loads(workspace.run(folder, *DVC, "metrics", "diff", "--json").stdout)
+    changed = found["diff"]["results/reports/tiny_summary.json"]
+    assert (changed["confidence"]["old"], changed["confidence"]["new"]) == (0.95, 0.5)
+    assert "baseline_test.pass@1.value" not in changed
+    assert changed["baseline_test.pass@1.high"]["diff"] < 0
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ class Progress:
         self._rates: dict[str, float] = {}
         self._started = time.monotonic()
         self._last_line = self._started
+        self._told = 0
         self._bar: Any = None
         self._task: Any = None
 
@@ -34,11 +35,18 @@ class Progress:
             self._last_line = now
             self._print_line(now)
 
+    def finish(self) -> None:
+        """Say how it ended, unless that was said already or it took no time worth telling."""
+        now = time.monotonic()
+        if self._bar is None and self.done != self._told and now - self._started >= LINE_EVERY_S:
+            self._print_line(now)
+
     def _rate_text(self) -> str:
         seconds = max(time.monotonic() - self._started, 1e-9)
         return "  ".join(f"{value / seconds:,.0f} {name}/s" for name, value in self._rates.items())
 
     def _print_line(self, now: float) -> None:
+        self._told = self.done
         elapsed = now - self._started
         left = elapsed / self.done * (self.total - self.done) if self.done else float("nan")
         rates = self._rate_text()
@@ -58,9 +66,7 @@ def progress(label: str, total: int, unit: str = "") -> Iterator[Progress]:
     state = Progress(label, total, unit)
     if not sys.stderr.isatty():
         yield state
-        now = time.monotonic()
-        if now - state._started >= LINE_EVERY_S:
-            state._print_line(now)
+        state.finish()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
