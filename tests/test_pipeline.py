@@ -102,6 +102,17 @@ def test_a_second_repro_has_nothing_to_do_and_is_quick(tiny: Path) -> None:
     assert min(seconds) < 4, seconds  # 2 s on an idle machine; the bound leaves room for a busy one
 
 
+@pytest.mark.parametrize("stage", ["fetch", "prepare", "annotate", "build", "report", "register"])
+def test_a_stage_that_needs_no_torch_loads_none(tiny: Path, stage: str) -> None:
+    argument = ["--method", "dpo"] if stage == "register" else []
+    code = (
+        f"import sys; sys.argv[1:] = {argument}\n"
+        f"import tasks.{stage}; tasks.{stage}.main()\n"
+        "print([name for name in ('torch', 'transformers', 'mlflow') if name in sys.modules])"
+    )
+    assert workspace.run(tiny, sys.executable, "-c", code).stdout.splitlines()[-1] == "[]"
+
+
 def test_dvc_shows_metrics_plots_and_the_graph(tiny: Path) -> None:
     metrics = json.loads(workspace.run(tiny, *DVC, "metrics", "show", "--json").stdout)
     data = metrics[""]["data"]["results/reports/tiny_summary.json"]["data"]

@@ -11,7 +11,7 @@ from greenlit.execution.judge import Judge
 from greenlit.problems.adapters import adapter_for
 from greenlit.problems.own import split_of
 from greenlit.problems.splits import Audit, split_problems, with_roles
-from greenlit.types import AssertTest, CallTest, Problem
+from greenlit.types import AssertTest, CallTest, Problem, ScriptTest
 
 
 def problem(task_id: str, split: str | None, add: int, prompt: str = "", reference: str | None = None) -> Problem:
@@ -42,7 +42,7 @@ def test_what_repeats_a_test_problem_leaves_train(judge: Judge) -> None:
     renamed = problem("d", "train", 2, prompt="Other words", reference="def f(y):\n    return y + 2  # two\n")
     made, audit = splits(judge, [same_text, renamed, *GOOD])
     assert made == {"train": ["a", "b"], "validation": ["v"], "test": ["t"]}
-    assert audit.dropped == {"c": "repeats a problem of test", "d": "repeats a problem of test"}
+    assert audit.as_dict()["dropped"] == {"c": "repeats a problem of test", "d": "repeats a problem of test"}
 
 
 def test_a_reference_that_fails_its_own_tests_is_dropped_with_the_reason(judge: Judge) -> None:
@@ -50,9 +50,22 @@ def test_a_reference_that_fails_its_own_tests_is_dropped_with_the_reason(judge: 
     broken = problem("s", "train", 8, reference="def f(x) return x")
     made, audit = splits(judge, [wrong, broken, *GOOD])
     assert made["train"] == ["a", "b"]
-    assert audit.dropped["w"].startswith("its own reference does not pass: failed")
-    assert audit.dropped["s"].startswith("its own reference does not pass: syntax")
-    assert audit.as_dict()["reference_passes"] == 4
+    told = audit.as_dict()
+    assert told["dropped"]["w"] == "its own reference does not pass (failed): test 0: assert f(0) == 9: got 0"
+    assert told["dropped_by_reason"] == {
+        "its own reference does not pass (failed)": 1,
+        "its own reference does not pass (syntax)": 1,
+    }
+    assert told["reference_passes"] == 4
+
+
+def test_tests_that_cannot_be_judged_outside_are_reported_not_guessed(judge: Judge) -> None:
+    loop = ScriptTest(code="def check(candidate):\n    for x in range(9):\n        assert candidate(x) == x + 3\n")
+    looping = problem("l", "train", 33).model_copy(update={"tests": [loop]})
+    made, audit = splits(judge, [*GOOD, looping])
+    assert made["train"] == ["a", "b"]
+    assert audit.dropped["l"][0] == "its tests cannot be judged outside the program"
+    assert audit.dropped["l"][1]
 
 
 def test_problems_without_a_reference_are_kept_and_counted(judge: Judge) -> None:
@@ -65,12 +78,12 @@ def test_problems_without_a_reference_are_kept_and_counted(judge: Judge) -> None
 def test_limits_take_the_first_and_say_what_they_left_out(judge: Judge) -> None:
     made, audit = splits(judge, GOOD, limits=Limits(train=1))
     assert made["train"] == ["a"]
-    assert audit.dropped == {"b": "over the limit"}
+    assert audit.dropped == {"b": ("over the limit", "")}
 
 
 def test_no_split_no_training(judge: Judge) -> None:
     _, audit = splits(judge, [*GOOD, problem("x", None, 7)])
-    assert audit.dropped == {"x": "in no split"}
+    assert audit.dropped == {"x": ("in no split", "")}
     with pytest.raises(DataError, match="test: no problems left"):
         splits(judge, [GOOD[0], GOOD[2]])
     with pytest.raises(DataError, match="task_id: 'a' stands twice"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from greenlit.config import Limits, PrepareParams
 from greenlit.errors import DataError
 from greenlit.execution.judge import Judge
+from greenlit.execution.split import unsplittable
 from greenlit.program_metrics import ast_hash
 from greenlit.types import SPLITS, Problem, Split
 
@@ -16,8 +17,8 @@ class Audit:
     """What was kept and what was dropped, and why."""
 
     kept: Counter[str] = field(default_factory=Counter)
-    dropped: dict[str, str] = field(default_factory=dict)
-    """task_id → reason."""
+    dropped: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """task_id → reason, detail."""
     reference_passes: int = 0
     no_reference: int = 0
 
@@ -27,9 +28,13 @@ class Audit:
             "kept": {split: self.kept[split] for split in SPLITS},
             "reference_passes": self.reference_passes,
             "no_reference": self.no_reference,
-            "dropped_by_reason": dict(sorted(Counter(reason for reason in self.dropped.values()).items())),
-            "dropped": dict(sorted(self.dropped.items())),
+            "dropped_by_reason": dict(Counter(sorted(reason for reason, _ in self.dropped.values()))),
+            "dropped": {name: ": ".join(filter(None, why)) for name, why in sorted(self.dropped.items())},
         }
+
+    def drop(self, problem: Problem, reason: str, detail: str = "") -> None:
+        """Note that a problem is left out, and why."""
+        self.dropped[problem.task_id] = (reason, detail)
 
 
 def split_problems(
@@ -38,7 +43,8 @@ def split_problems(
     """Problems by split, in the dataset's order.
 
     Test problems are placed first: what repeats a test or validation problem (same statement, or same reference up to
-    variable names) leaves train, never the other way round. Problems whose own reference fails their tests are dropped.
+    variable names) leaves train, never the other way round. Dropped too: problems whose own reference fails their
+    tests, and those whose tests cannot be judged without handing the answers to the program.
 
     Raises:
         DataError: a split ends up empty, or a task_id stands twice.
@@ -50,12 +56,12 @@ def split_problems(
             raise DataError(f"task_id: {problem.task_id!r} stands twice in the dataset")
         seen.add(problem.task_id)
         if problem.split is None:
-            audit.dropped[problem.task_id] = "in no split"
+            audit.drop(problem, "in no split")
         else:
             by_split[problem.split].append(with_roles(problem, params.shown_tests))
     without_leaks(by_split, audit)
     limited = {split: _first(by_split[split], params.limits, split, audit) for split in SPLITS}
-    sound = {split: list(_with_sound_reference(limited[split], judge, audit)) for split in SPLITS}
+    sound = {split: _sound(limited[split], judge, audit) for split in SPLITS}
     for split, kept in sound.items():
         audit.kept[split] = len(kept)
         if not kept:
@@ -89,7 +95,7 @@ def without_leaks(by_split: dict[Split, list[Problem]], audit: Audit) -> None:
             if clash is None:
                 kept.append(problem)
             else:
-                audit.dropped[problem.task_id] = f"repeats a problem of {clash}"
+                audit.drop(problem, f"repeats a problem of {clash}")
         for problem in kept:
             taken.update(dict.fromkeys(_marks(problem), split))
         by_split[split] = kept
@@ -106,20 +112,25 @@ def _marks(problem: Problem) -> Iterator[str]:
 def _first(problems: list[Problem], limits: Limits, split: Split, audit: Audit) -> list[Problem]:
     limit = getattr(limits, split)
     for problem in problems[limit:] if limit is not None else []:
-        audit.dropped[problem.task_id] = "over the limit"
+        audit.drop(problem, "over the limit")
     return problems[:limit]
 
 
-def _with_sound_reference(problems: list[Problem], judge: Judge, audit: Audit) -> Iterator[Problem]:
-    checked = [problem for problem in problems if problem.reference]
-    audit.no_reference += len(problems) - len(checked)
+def _sound(problems: list[Problem], judge: Judge, audit: Audit) -> list[Problem]:
+    """Problems whose tests can be judged and whose reference, where there is one, passes them."""
+    judgeable = []
+    for problem in problems:
+        refused = unsplittable(problem)
+        if refused:
+            audit.drop(problem, "its tests cannot be judged outside the program", refused[0])
+        else:
+            judgeable.append(problem)
+    checked = [problem for problem in judgeable if problem.reference]
+    audit.no_reference += len(judgeable) - len(checked)
     verdicts = judge.judge_all((problem, problem.reference[0]) for problem in checked)
-    faults = {}
     for problem, judgement in zip(checked, verdicts, strict=True):
         if judgement.passed_all is True:
             audit.reference_passes += 1
         else:
-            detail = f" ({judgement.error})" if judgement.error else ""
-            faults[problem.task_id] = f"its own reference does not pass: {judgement.verdict}{detail}"
-    audit.dropped.update(faults)
-    yield from (problem for problem in problems if problem.task_id not in faults)
+            audit.drop(problem, f"its own reference does not pass ({judgement.verdict})", judgement.error or "")
+    return [problem for problem in judgeable if problem.task_id not in audit.dropped]
