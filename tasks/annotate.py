@@ -7,6 +7,7 @@ Params  annotate
 """
 
 import json
+import sys
 from pathlib import Path
 
 from greenlit.config import AnnotateParams, load_params
@@ -31,6 +32,7 @@ def run(params: AnnotateParams, problems: Path, candidates: Path, annotated: Pat
         atomic_write(annotated) as rows,
         atomic_write(timings) as times,
     ):
+        print(judge.banner, file=sys.stderr)
         for row, judgement in annotate(known, read_rows(candidates, Candidate), judge, bar):
             rows.write(to_line(row))
             times.write(json.dumps(timing(row, judgement)) + "\n")

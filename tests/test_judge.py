@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from greenlit.config import AnnotateParams
-from greenlit.errors import SandboxError
+from greenlit.errors import ConfigError, SandboxError
 from greenlit.execution import judge as judge_module
 from greenlit.execution import pool as pool_module
 from greenlit.execution.judge import Judge
@@ -216,7 +216,7 @@ def test_a_job_that_keeps_killing_its_worker_is_infra(monkeypatch: pytest.Monkey
 
 
 def test_portable_must_be_allowed() -> None:
-    with pytest.raises(SandboxError, match=r"annotate\.allow_portable: true"):
+    with pytest.raises(ConfigError, match=r"annotate\.allow_portable: must be true"):
         Judge(AnnotateParams())
 
 

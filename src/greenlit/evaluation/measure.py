@@ -1,6 +1,7 @@
 """Sample and grade validation and test with one model: the same for the base model and for what was trained from it."""
 
-from collections.abc import Iterator, Mapping
+import itertools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,27 @@ def measure(model: Path, params: Params, paths: Paths, method: str | None) -> di
         method: name under `methods` whose merged model this is; None for the base model.
     """
     label = "baseline" if method is None else f"evaluate {method}"
-    for split in MEASURED:
-        _grade(model, params, paths, method, split, label)
+    files = [paths.problems(split) for split in MEASURED]
+    problems = {split: read_problems(file) for split, file in zip(MEASURED, files, strict=True)}
+    settings = {"params": params.evaluate.model_dump(), "seed": params.seed}
+    with work_dir(label.replace(" ", "_"), settings, [*files, model]) as work:
+        candidates = sample(
+            model,
+            [problem for split in MEASURED for problem in problems[split].values()],
+            params.evaluate,
+            seed=params.seed,
+            greedy=True,
+            work=work,
+            workers=workers(),
+            label=label,
+        )
+        with Judge(params.annotate, workers()) as judge:
+            print(judge.banner, file=sys.stderr)
+            for split in MEASURED:
+                count = len(problems[split]) * (params.evaluate.n + 1)
+                with progress(f"{label}: verdicts, {split}", count, "programs") as bar:
+                    graded = annotate(problems[split], itertools.islice(candidates, count), judge, bar)
+                    write_rows(paths.measured(split, method), (row for row, _ in graded))
     document = evaluation_document(
         {split: _figures(paths.measured(split, method), params.evaluate, params.seed) for split in MEASURED},
         params.evaluate.model_dump(),
@@ -38,32 +58,6 @@ def measure(model: Path, params: Params, paths: Paths, method: str | None) -> di
     )
     write_json(paths.evaluation(method), document)
     return document
-
-
-def _grade(model: Path, params: Params, paths: Paths, method: str | None, split: Split, label: str) -> None:
-    problems = read_problems(paths.problems(split))
-    settings: Mapping[str, Any] = {"params": params.evaluate.model_dump(), "seed": params.seed, "split": split}
-    with work_dir(label.replace(" ", "_"), settings, [paths.problems(split), model]) as work:
-        candidates = sample(
-            model,
-            list(problems.values()),
-            params.evaluate,
-            seed=params.seed,
-            greedy=True,
-            work=work,
-            workers=workers(),
-            label=f"{label}: {split}",
-        )
-        total = len(problems) * (params.evaluate.n + 1)
-
-        def rows() -> Iterator[Annotated]:
-            with (
-                Judge(params.annotate, workers()) as judge,
-                progress(f"{label}: {split} verdicts", total, "programs") as bar,
-            ):
-                yield from (row for row, _ in annotate(problems, candidates, judge, bar))
-
-        write_rows(paths.measured(split, method), rows())
 
 
 def _figures(path: Path, params: EvaluateParams, seed: int) -> dict[str, Any]:

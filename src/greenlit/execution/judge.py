@@ -23,7 +23,7 @@ from typing import Any, Self, get_args
 from pydantic_core import to_jsonable_python
 
 from greenlit.config import AnnotateParams
-from greenlit.errors import SandboxError
+from greenlit.errors import ConfigError, SandboxError
 from greenlit.execution.pool import TRIES, Pool, Task
 from greenlit.execution.portable import NAME, PATIENCE, START_S
 from greenlit.types import AssertTest, Problem, Role, Verdict
@@ -107,11 +107,13 @@ class Judge:
     def __init__(self, params: AnnotateParams, workers: int = 1) -> None:
         """
         Raises:
-            SandboxError: the only level there is, `portable`, is not allowed, or does not judge rightly here.
+            ConfigError: the only level there is, `portable`, is not allowed.
+            SandboxError: it does not judge rightly here.
         """
         if not params.allow_portable:
-            raise SandboxError(
-                "no sandbox level is available: only `portable` exists so far, and annotate.allow_portable is false",
+            raise ConfigError(
+                "params.yaml: annotate.allow_portable: must be true: `portable` is the only sandbox level so far "
+                "(found False)",
                 hint="set annotate.allow_portable: true if you trust the model that writes the programs; portable "
                 "limits time, memory and processes, but does not stop a program from reading files, using the "
                 "network or leaving files in /tmp",
@@ -132,6 +134,11 @@ class Judge:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def banner(self) -> str:
+        """One line on how safe this is, for the terminal."""
+        return f"sandbox level {self.level}: limits, but no jail ({'; '.join(self.notes)})"
 
     def __enter__(self) -> Self:
         return self
