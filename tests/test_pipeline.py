@@ -139,15 +139,12 @@ def test_the_merged_model_is_registered_once_with_its_lineage(tiny: Path) -> Non
 
 
 def test_prefect_shows_one_task_run_per_stage_and_finds_nothing_to_do(tiny: Path) -> None:
+    workspace.run(tiny, sys.executable, "-m", "flows.offline")
     code = (
-        "from prefect.testing.utilities import prefect_test_harness\n"
-        "from flows.offline import offline\n"
         "from prefect.client.orchestration import get_client\n"
-        "with prefect_test_harness(server_startup_timeout=120):\n"
-        "    print('STAGES', offline())\n"
-        "    with get_client(sync_client=True) as client:\n"
-        "        for run in client.read_task_runs():\n"
-        "            print('TASK', run.name, run.state_name)\n"
+        "with get_client(sync_client=True) as client:\n"
+        "    print('\\n'.join(f'TASK {run.name} {run.state_name}' for run in client.read_task_runs()))\n"
+        "    print('FLOW', *[run.state_name for run in client.read_flow_runs()])\n"
     )
     out = workspace.run(tiny, sys.executable, "-c", code).stdout
     states = dict(re.findall(r"^TASK (\S+) (\w+)$", out, re.MULTILINE))
@@ -155,6 +152,7 @@ def test_prefect_shows_one_task_run_per_stage_and_finds_nothing_to_do(tiny: Path
     assert set(states) == set(listed)
     assert {stage for stage, state in states.items() if state == "Completed"} == {"register@dpo"}
     assert {state for stage, state in states.items() if stage != "register@dpo"} == {"Cached"}
+    assert re.search(r"^FLOW Completed$", out, re.MULTILINE)
 
 
 @pytest.mark.slow
