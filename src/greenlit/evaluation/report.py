@@ -200,16 +200,18 @@ def table_title(summary: Mapping[str, Any], split: str) -> str:
 
 def terminal_table(summary: Mapping[str, Any], split: str = "test") -> "Table":
     """The comparison as a rich table; signs carry the meaning, colour only repeats it."""
+    from rich import box
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(table_title(summary, split)))
+    table = Table(title=escape(table_title(summary, split)), box=box.SIMPLE_HEAD, padding=0, collapse_padding=True)
     for column in COLUMNS:
         table.add_column(column, justify="right" if column == "n" else "left", no_wrap=column in {"metric", "n", "p"})
     deltas = [delta for figures in split_block(summary, split)["delta"].values() for delta in figures.values()]
     for cells, delta in zip(table_rows(summary, split), deltas, strict=True):
         style = {1: "green", -1: "red", 0: None}[direction(delta, summary["confidence"])]
-        table.add_row(*map(escape, cells), style=style)
+        own_n = f" n={delta['n']}"  # stands in its own column, unless it differs
+        table.add_row(*(escape(cell.removesuffix(own_n)) for cell in cells), style=style)
     return table
 
 
