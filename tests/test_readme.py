@@ -20,6 +20,7 @@ TESTED = {
     "greenlit run --only baseline,train_gen,rl_build,train_all,test_after": "tests/test_cli.py",
     "greenlit preset mbpp": "here",
     "greenlit preset starter": "here",
+    "greenlit preset placebo": "tests/test_starter.py",
     "greenlit params --schema": "here",
     "greenlit params": "here",
     "dvc repro": "tests/test_pipeline.py",

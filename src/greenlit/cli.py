@@ -151,7 +151,7 @@ def print_result() -> None:
     from greenlit.paths import Paths
 
     paths = Paths.of(load_params())
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 100)
     console.print(terminal_table(read_json(paths.report("summary.json"))))
     console.print(f"report: {paths.report('summary.md')}")
 
