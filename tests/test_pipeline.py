@@ -175,11 +175,11 @@ def test_metrics_can_be_compared_between_commits(tiny: Path, tmp_path: Path) -> 
     workspace.run(folder, "git", "add", "dvc.lock")
     workspace.run(folder, "git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "results")
     params = folder / "params.yaml"
-    params.write_text(params.read_text().replace("  resamples: 1000", "  resamples: 1000\n  confidence: 0.5"))
+    params.write_text(params.read_text().replace("  resamples: 1000", "  resamples: 1000\n  confidence: 0.8"))
     workspace.greenlit(folder, "run", "--only", "test_after")
     found = json.loads(workspace.run(folder, *DVC, "metrics", "diff", "--json").stdout)
-    changed = found["diff"]["results/reports/tiny_summary.json"]
-    assert (changed["confidence"]["old"], changed["confidence"]["new"]) == (0.95, 0.5)
+    changed = found["results/reports/tiny_summary.json"]
+    assert (changed["confidence"]["old"], changed["confidence"]["new"]) == (0.95, 0.8)
     assert "baseline_test.pass@1.value" not in changed
     assert changed["baseline_test.pass@1.high"]["diff"] < 0
 
@@ -200,7 +200,7 @@ def test_real_mbpp_records_go_through_the_same_stages(tiny: Path, tmp_path: Path
     assert [problem.task_id for problem in problems] == [f"mbpp/{i}" for i in (601, 603, 604, 605, 606, 607)]
     assert all([test.role for test in problem.tests[:2]] == ["shown", "reward"] for problem in problems)
     rows = list(read_rows(folder / paths.annotated, Annotated))
-    assert len(rows) == 6 * 4
+    assert len(rows) == 6 * 8
     assert all(row.passed is False for row in rows)
     audit = json.loads((folder / paths.audit).read_text())
     assert audit["reference_passes"] == 14
