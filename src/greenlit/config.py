@@ -146,7 +146,7 @@ class AnnotateParams(Section):
     """Limits on a running candidate; baseline and evaluate judge under the same."""
 
     timeout_s: float = Field(default=10.0, gt=0)
-    """Wall-clock backstop for one run of one candidate, in seconds."""
+    """Wall-clock backstop for one run of one candidate, in seconds; up to four times that while it really computes."""
     cpu_factor: float = Field(default=10.0, ge=1)
     """CPU limit as a multiple of the reference solution's CPU time."""
     cpu_min_s: float = Field(default=0.5, gt=0)
