@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenlit.execution import child, expressions, verdicts
-from greenlit.execution.portable import Request, Run
+from greenlit.execution.level import Request, Run
 from greenlit.execution.split import plan_tests, unsplittable
 from greenlit.types import AssertTest, CallTest, Problem, ScriptTest
 

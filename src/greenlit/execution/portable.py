@@ -25,11 +25,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from greenlit.execution import descendants, shipping
+from greenlit.execution.level import Request, Run
 
 NAME = "portable"
 OWN_UID = 2_000_000_000
@@ -43,40 +43,6 @@ PATIENCE = 4
 STEP_BYTES = 128 << 10
 _LINUX = sys.platform == "linux"
 _OPTIONAL = ("RLIMIT_AS", "RLIMIT_STACK", "RLIMIT_NPROC")
-
-
-@dataclass(frozen=True)
-class Request:
-    """One run of one candidate."""
-
-    code: str
-    steps: tuple[tuple[Any, ...], ...] = ()
-    setup: Any = None
-    stdin: str | None = None
-    """Standard input of a whole program; None for a program whose definitions are called."""
-    cpu_s: float = 5.0
-    wall_s: float = 10.0
-    memory_mib: int = 512
-    output_bytes: int = 1 << 20
-
-
-@dataclass
-class Run:
-    """What happened."""
-
-    started: bool = False
-    """The process got as far as the candidate's first line."""
-    lines: list[bytes] = field(default_factory=list)
-    """Whole lines it sent after the ready line."""
-    ended: str = ""
-    """`answered`, `exited`, `closed` (can answer no more), `cpu`, `wall`, `flood`."""
-    signal: int | None = None
-    """Signal that ended it, when it was not ours."""
-    status: int | None = None
-    """Its exit status; only ever held against it."""
-    stdout: bytes = b""
-    cpu_s: float | None = None
-    wall_s: float | None = None
 
 
 class Portable:

@@ -10,24 +10,18 @@ import operator
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from greenlit.execution import values
 from greenlit.execution.expressions import Evaluator, Unsupported
+from greenlit.execution.level import Level, Request, Run
 from greenlit.execution.parsing import UNPARSABLE, parsed
-from greenlit.execution.portable import Request, Run
 from greenlit.execution.split import Check, Plan, TestPlan
 
 STARTS = 3
 LITERAL_ROOM = 64 << 10
 LITERAL_FACTOR = 32
 MESSAGE = 300
-
-
-class Level(Protocol):
-    """A sandbox level: something that runs one candidate."""
-
-    def run(self, request: Request) -> Run: ...
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,54 @@
+"""What a sandbox level is: something that runs one candidate, and tells what happened.
+
+A level never judges. It starts a process that nothing of ours lives in, hands over a request, takes whole lines back,
+keeps the limits, ends everything the process started, and reports.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Request:
+    """One run of one candidate."""
+
+    code: str
+    steps: tuple[tuple[Any, ...], ...] = ()
+    setup: Any = None
+    stdin: str | None = None
+    """Standard input of a whole program; None for a program whose definitions are called."""
+    cpu_s: float = 5.0
+    wall_s: float = 10.0
+    memory_mib: int = 512
+    output_bytes: int = 1 << 20
+
+
+@dataclass
+class Run:
+    """What happened."""
+
+    started: bool = False
+    """The process got as far as the candidate's first line."""
+    lines: list[bytes] = field(default_factory=list)
+    """Whole lines it sent after the ready line."""
+    ended: str = ""
+    """`answered`, `exited`, `closed` (can answer no more), `cpu`, `wall`, `flood`."""
+    signal: int | None = None
+    """Signal that ended it, when it was not ours."""
+    status: int | None = None
+    """Its exit status; only ever held against it."""
+    stdout: bytes = b""
+    cpu_s: float | None = None
+    wall_s: float | None = None
+
+
+class Level(Protocol):
+    """A sandbox level. Only for a worker process: levels end every child and orphan that process has."""
+
+    name: str
+    notes: list[str]
+    """What is to be said about it on this machine."""
+
+    def run(self, request: Request) -> Run:
+        """Start, watch, end, clean up. Never raises for anything the candidate does."""
+        ...
