@@ -282,11 +282,9 @@ def _load(spec: dict, names: dict) -> bool:
     """Compile and run the program and the set-up; on failure send why and return False."""
     try:
         program = compile(spec["code"], "<candidate>", "exec", dont_inherit=True)
-    except MemoryError as error:
-        _send(_error_frame(-1, error))
-        return False
-    except (SyntaxError, ValueError, RecursionError) as error:
-        _send(f'[-1,"syntax","{_hexed(type(error).__name__)}","{_hexed(error)}"]\n')
+    except Exception as error:  # whatever the compiler says of a text, MemoryError for deep nesting included
+        said = f"{error.msg} (line {error.lineno})" if isinstance(error, SyntaxError) else error
+        _send(f'[-1,"syntax","{_hexed(type(error).__name__)}","{_hexed(said)}"]\n')
         return False
     try:
         exec(program, names)
