@@ -282,11 +282,9 @@ def _load(spec: dict, names: dict) -> bool:
     """Compile and run the program and the set-up; on failure send why and return False."""
     try:
         program = compile(spec["code"], "<candidate>", "exec", dont_inherit=True)
-    except MemoryError as error:
-        _send(_error_frame(-1, error))
-        return False
-    except (SyntaxError, ValueError, RecursionError) as error:
-        _send(f'[-1,"syntax","{_hexed(type(error).__name__)}","{_hexed(error)}"]\n')
+    except Exception as error:  # whatever the compiler says of a text, MemoryError for deep nesting included
+        said = f"{error.msg} (line {error.lineno})" if isinstance(error, SyntaxError) else error
+        _send(f'[-1,"syntax","{_hexed(type(error).__name__)}","{_hexed(said)}"]\n')
         return False
     try:
         exec(program, names)
@@ -301,19 +299,49 @@ def _load(spec: dict, names: dict) -> bool:
 
 
 def run(spec: dict) -> None:
-    """Confine, say that we are ready, run the program, answer step by step."""
+    """In an interpreter of its own: confine, then serve."""
     posix.close(REQUEST)
     _confine(spec)
+    if spec["alarm_s"]:
+        import _signal
+
+        _signal.alarm(spec["alarm_s"])
+    serve(spec)
+
+
+def serve_forked(spec: dict) -> None:
+    """In a fork of the zygote, which has confined us: serve, then end as an interpreter of our own would."""
+    status = 1
+    try:
+        serve(spec)
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    finally:
+        _end(status & 255)
+
+
+def _end(status: int) -> None:
+    """Wait for threads, run what is registered for the exit, flush, exit."""
+    try:
+        if "threading" in sys.modules:
+            sys.modules["threading"]._shutdown()
+        import atexit
+
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+    finally:
+        posix._exit(status)
+
+
+def serve(spec: dict) -> None:
+    """Say that we are ready, run the program, answer step by step."""
     _prepare_builtins(spec["code"])
     name = "__main__" if spec["stdio"] else "candidate"
     module = type(sys)(name)
     module.__dict__["__builtins__"] = builtins
     sys.modules[name] = module
     sys.argv[:] = [name]
-    if spec["alarm_s"]:
-        import _signal
-
-        _signal.alarm(spec["alarm_s"])
     _send(f'["ready",{time.process_time():.6f}]\n')
     if spec["stdio"]:
         _run_program(spec, module.__dict__)

@@ -42,6 +42,30 @@ class Run:
     wall_s: float | None = None
 
 
+class Relay(Protocol):
+    """What stands between the two processes of a dialogue; knows nothing of pipes. See dialogue.py."""
+
+    def from_script(self, line: bytes) -> bytes | None:
+        """A line the script's process sent -> the line for the program's process; None: that was its last word."""
+        ...
+
+    def from_program(self, line: bytes) -> bytes | None:
+        """A line the program's process sent -> the line for the script's process; None: end both now."""
+        ...
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """Two processes that never meet: a test's code, and the program it calls through the relay.
+
+    Lines are without their newline in `Run.lines` and in what the relay takes and gives; the level adds it on writing.
+    """
+
+    script: Request
+    program: Request
+    relay: Relay
+
+
 class Level(Protocol):
     """A sandbox level. Only for a worker process: levels end every child and orphan that process has."""
 
@@ -51,4 +75,8 @@ class Level(Protocol):
 
     def run(self, request: Request) -> Run:
         """Start, watch, end, clean up. Never raises for anything the candidate does."""
+        ...
+
+    def converse(self, dialogue: Dialogue) -> tuple[Run, Run]:
+        """Run a script's process and a program's process that it calls; the script's run, the program's run."""
         ...

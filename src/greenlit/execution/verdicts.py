@@ -8,14 +8,13 @@ import functools
 import json
 import operator
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from greenlit.execution import values
 from greenlit.execution.expressions import Evaluator, Unsupported
-from greenlit.execution.level import Level, Request, Run
-from greenlit.execution.parsing import UNPARSABLE, parsed
+from greenlit.execution.level import Dialogue, Level, Request, Run
 from greenlit.execution.split import Check, Plan, TestPlan
 
 STARTS = 3
@@ -68,36 +67,38 @@ class _Fault(Exception):
         self.kind = kind
 
 
+Judging = Generator[Request | Dialogue, Any, Findings]
+"""Yields what is to be run, is sent what happened (a `Run`, or two of them for a `Dialogue`), returns what it means."""
+
+
 def judge(plan: Plan, code: str, level: Level, limits: Limits) -> Findings:
-    """Run a candidate against all tests of its problem."""
-    early = _fault_without_running(code)
-    if early:
-        return Findings([_outcome(test, early) for test in plan.tests])
+    """Run a candidate against all tests of its problem, one process after the other."""
+    steps = judging(plan, code, limits)
+    happened: Any = None
+    while True:
+        try:
+            wanted = steps.send(happened)
+        except StopIteration as end:
+            return end.value
+        happened = level.converse(wanted) if isinstance(wanted, Dialogue) else level.run(wanted)
+
+
+def judging(plan: Plan, code: str, limits: Limits) -> Judging:
+    """Judge a candidate against all tests of its problem, while somebody else does the running."""
+    if not code.strip():
+        fault = _Fault("no_code", "there is no program")
+        return Findings([_outcome(test, fault) for test in plan.tests])
     findings = Findings([])
     outcomes: dict[int, Outcome] = {}
     if plan.called:
-        outcomes.update(_judge_called(plan, code, level, limits, findings))
+        outcomes.update((yield from _judge_called(plan, code, limits, findings)))
     for test in plan.tests:
         if test.refusal:
             outcomes[test.index] = Outcome(test.index, test.role, None, "unsplittable", test.refusal)
         elif test.kind == "stdio":
-            outcomes[test.index] = _judge_stdio(test, code, level, limits, findings)
+            outcomes[test.index] = yield from _judge_stdio(test, code, limits, findings)
     findings.tests = [outcomes[test.index] for test in plan.tests]
     return findings
-
-
-def _fault_without_running(code: str) -> _Fault | None:
-    if not code.strip():
-        return _Fault("no_code", "there is no program")
-    try:
-        parsed(code)
-    except UNPARSABLE as error:
-        return _Fault("syntax", f"{type(error).__name__}: {_without_file(error)}")
-    return None
-
-
-def _without_file(error: Exception) -> str:
-    return f"{error.msg} (line {error.lineno})" if isinstance(error, SyntaxError) else str(error)
 
 
 def _outcome(test: TestPlan, fault: _Fault | None) -> Outcome:
@@ -113,10 +114,10 @@ def _one_line(text: str) -> str:
     return plain if len(plain) <= MESSAGE else f"{plain[: MESSAGE - 3]}..."
 
 
-def _started(level: Level, request: Request, findings: Findings) -> Run | None:
+def _started(request: Request, findings: Findings) -> Generator[Request, Run, Run | None]:
     """A run that got as far as the candidate's first line; a start that fails is ours, and tried again."""
     for _ in range(STARTS):
-        run = level.run(request)
+        run = yield request
         if run.started:
             findings.cpu_s = (findings.cpu_s or 0.0) + (run.cpu_s or 0.0)
             findings.wall_s = (findings.wall_s or 0.0) + (run.wall_s or 0.0)
@@ -138,11 +139,13 @@ def _request(limits: Limits, **what: Any) -> Request:
     )
 
 
-def _judge_called(plan: Plan, code: str, level: Level, limits: Limits, findings: Findings) -> dict[int, Outcome]:
+def _judge_called(
+    plan: Plan, code: str, limits: Limits, findings: Findings
+) -> Generator[Request, Run, dict[int, Outcome]]:
     """All asserts and calls, in one process."""
     tests = plan.called
     steps = tuple(step.content for test in tests for step in test.steps)
-    run = _started(level, _request(limits, code=code, setup=plan.setup, steps=steps), findings)
+    run = yield from _started(_request(limits, code=code, setup=plan.setup, steps=steps), findings)
     if run is None:
         return {test.index: _outcome(test, _NO_START) for test in tests}
     answers = _Answers(run)
@@ -319,9 +322,9 @@ def _check_call(test: TestPlan, base: int, answers: _Answers) -> None:
         raise _Fault("failed", f"{source}: got {_safe(repr, found)}, expected {_safe(repr, test.expected)}")
 
 
-def _judge_stdio(test: TestPlan, code: str, level: Level, limits: Limits, findings: Findings) -> Outcome:
+def _judge_stdio(test: TestPlan, code: str, limits: Limits, findings: Findings) -> Generator[Request, Run, Outcome]:
     """One process for one input; its output counts when it ended by itself and without an error."""
-    run = _started(level, _request(limits, code=code, stdin=test.stdin), findings)
+    run = yield from _started(_request(limits, code=code, stdin=test.stdin), findings)
     if run is None:
         return _outcome(test, _NO_START)
     try:
