@@ -57,6 +57,7 @@ class Audit:
                 split: {grade: sum((case.split, case.grade) == (split, grade) for case in kept) for grade in GRADES}
                 for split in SPLITS
             },
+            "quarantined_by_split": {split: sum(row.split == split for row in quarantined) for split in SPLITS},
             "marks": _counted(mark for case in kept for mark in case.marks),
             "reference_passes": sum(case.reference is not None for case in kept),
             "no_reference": sum(case.reference is None for case in kept),
@@ -94,11 +95,13 @@ def _row(case: Case) -> dict[str, Any]:
 COLUMNS = ("split", "kept", *GRADES, "quarantined")
 
 
-def table_rows(found: Mapping[str, Any], quarantined: Iterable[Quarantined]) -> list[tuple[str, ...]]:
+def table_rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """The cells below COLUMNS, a row per split."""
-    lost = Counter(row.split for row in quarantined)
     return [
-        (split, str(found["kept"][split]), *(str(found["grades"][split][grade]) for grade in GRADES), str(lost[split]))
+        (
+            split,
+            *map(str, (found["kept"][split], *found["grades"][split].values(), found["quarantined_by_split"][split])),
+        )
         for split in SPLITS
     ]
 
@@ -120,6 +123,6 @@ def terminal_table(audit: Audit) -> "Table":
     )
     for column in COLUMNS:
         table.add_column(column, justify="left" if column == "split" else "right")
-    for row in table_rows(found, audit.quarantined()):
+    for row in table_rows(found):
         table.add_row(*row)
     return table
