@@ -25,7 +25,6 @@ from greenlit.evaluation.report import (
 from greenlit.evaluation.summary import evaluation_document, summarise
 from greenlit.evaluation.tables import training_rows, write_tables
 
-
 AUDIT = {
     "kept": {"train": 5, "validation": 1, "test": 2},
     "grades": {split: {"A": 1, "B": 0, "C": 0} for split in ("train", "validation", "test")},
