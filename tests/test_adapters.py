@@ -103,6 +103,16 @@ def test_class_solution_gets_the_imports_its_site_makes() -> None:
     assert one(load_taco, TACO, input_output=CALL, starter_code="def twice(n):\n\t").prelude == ""
 
 
+@pytest.mark.parametrize(
+    "code",
+    ["n = int(input())\nif n == 3:\n    print(6)\n    return\nprint(2)", "n = 0\ndef f():\n    nonlocal n\nprint(2)"],
+)
+def test_a_solution_that_only_runs_inside_a_function_is_put_into_one(code: str) -> None:
+    (reference,) = one(load_apps, APPS, solutions=json.dumps([code])).reference
+    compile(reference, "x", "exec")
+    assert reference.startswith("def program():\n    n = ")
+
+
 def test_numbers_as_keys_become_numbers_again() -> None:
     io = json.dumps({"fn_name": "f", "inputs": [[{"1": 2}, {"a": 1, "2": 3}]], "outputs": [1]})
     assert one(load_taco, TACO, input_output=io).tests[0].input == [{1: 2}, {"a": 1, "2": 3}]

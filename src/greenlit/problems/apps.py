@@ -51,7 +51,7 @@ def _problem(task_id: str, row: Mapping[str, Any]) -> Problem:
         raise Unusable("several answers may be right")
     host = (urlsplit(row["url"]).hostname or "").removeprefix("www.")
     tests, name = read_tests(row["input_output"], host == "codewars.com", checker)
-    solutions = [plain_lines(code) for code in read_solutions(row["solutions"])]
+    solutions = read_solutions(row["solutions"])
     prelude = prelude_of(row["starter_code"], solutions, name)
     question = plain_lines(row["question"]).strip()
     return Problem(

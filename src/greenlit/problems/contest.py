@@ -10,8 +10,10 @@ keys that read like ones become ones again in arguments, as the datasets' own gr
 
 import json
 import re
+import textwrap
 from typing import Any
 
+from greenlit.problems.records import compiles, plain_lines
 from greenlit.types import CallTest, Checker, StdioTest
 
 REFERENCES = 5
@@ -122,7 +124,18 @@ def read_solutions(solutions: Any) -> list[str]:
             solutions = json.loads(solutions) if solutions else []
         except ValueError as error:
             raise Unusable("its solutions cannot be read", str(error)) from None
-    return [str(code) for code in list(solutions if solutions is not None else [])[:REFERENCES]]
+    return [
+        _as_program(plain_lines(str(code))) for code in list(solutions if solutions is not None else [])[:REFERENCES]
+    ]
+
+
+def _as_program(code: str) -> str:
+    """A solution that runs on its own: the datasets' grader puts each into a function, and some work only there.
+
+    They `return` at the top, or call the top's variables `nonlocal`.
+    """
+    body = f"def program():\n{textwrap.indent(code, '    ')}\n\n\nprogram()\n"
+    return body if not compiles(code) and compiles(body) else code
 
 
 def prelude_of(starter_code: str, solutions: list[str], fn_name: str | None) -> str:

@@ -15,7 +15,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from greenlit.execution.parsing import UNPARSABLE
+from greenlit.problems.records import compiles
 from greenlit.program_metrics import ast_hash, parse
 
 _COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
@@ -91,10 +91,9 @@ def _changed(tree: ast.Module, site: _Site) -> str | None:
     target = next(node for index, node in enumerate(ast.walk(fresh)) if index == site.index)
     try:
         text = ast.unparse(ast.fix_missing_locations(_Swap(target, site.apply(target)).visit(fresh)))
-        compile(text, "<mutant>", "exec", dont_inherit=True)
-    except UNPARSABLE:
+    except (ValueError, RecursionError):
         return None
-    return text
+    return text if compiles(text) else None
 
 
 class _Swap(ast.NodeTransformer):

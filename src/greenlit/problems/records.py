@@ -1,10 +1,12 @@
 """What the adapters share: a record that cannot become a problem, and columns that are missing or of another type."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from greenlit.errors import DataError
+from greenlit.execution.parsing import UNPARSABLE
 
 
 @dataclass(frozen=True)
@@ -37,3 +39,14 @@ def check_columns(place: str, row: Mapping[str, Any], columns: Mapping[str, type
 def plain_lines(text: str) -> str:
     """CRLF and bare CR as LF."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def compiles(code: str) -> bool:
+    """Is this a program, as far as the compiler can tell? (`return` at the top parses, but does not compile.)"""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            compile(code, "<program>", "exec", dont_inherit=True)
+        except UNPARSABLE:
+            return False
+    return True

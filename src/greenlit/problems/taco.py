@@ -68,7 +68,7 @@ def _problem(task_id: str, row: Mapping[str, Any]) -> Problem:
     if checker is None:
         raise Unusable("several answers may be right")
     tests, name = read_tests(row["input_output"], source == "codewars", checker)
-    solutions = [plain_lines(code) for code in read_solutions(row["solutions"])]
+    solutions = read_solutions(row["solutions"])
     prelude = prelude_of(row["starter_code"], solutions, name)
     time_s, memory_mib = _limit(row, "time_limit"), _limit(row, "memory_limit")
     question = plain_lines(row["question"]).strip()
