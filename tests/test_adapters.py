@@ -48,7 +48,7 @@ LEETCODE = {
     "prompt": "from typing import *\ndef helper(x): return x\n",
     "completion": "class Solution:\n    def twice(self, nums: List[int]) -> List[int]:\n        return nums + nums\n",
     "entry_point": "Solution().twice",
-    "test": "def check(candidate):\n    assert candidate(nums = [1]) == [1, 1]\n    assert candidate(nums=[]) == []\n",
+    "test": "def check(candidate):\n    assert candidate(nums = [1]) == [1, 1]\n    assert candidate(nums=[]) != inf\n",
     "problem_description": "Repeat the list.",
     "starter_code": "class Solution:\n    def twice(self, nums: List[int]) -> List[int]:\n        ",
     "difficulty": "Easy",
@@ -181,7 +181,7 @@ def test_a_row_of_leetcode() -> None:
     assert (problem.task_id, problem.entry_point) == ("leetcode/twice", "Solution().twice")
     assert [test.code for test in problem.tests] == [
         "assert Solution().twice(nums=[1]) == [1, 1]",
-        "assert Solution().twice(nums=[]) == []",
+        "assert Solution().twice(nums=[]) != float('inf')",
     ]
     assert problem.reference[0].startswith(LEETCODE["prompt"])
     assert problem.setup == ""

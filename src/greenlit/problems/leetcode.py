@@ -117,14 +117,19 @@ def _tests(test: str, entry_point: str, checker: Checker) -> list[Test]:
     return [ScriptTest(code=test, **extra)]
 
 
+_INFINITY = ast.Call(ast.Name("float", ast.Load()), [ast.Constant("inf")], [])
+
+
 class _CallsOf(ast.NodeTransformer):
-    """Puts the entry point in place of check's parameter."""
+    """Puts the entry point in place of check's parameter, and a number in place of `inf`, which the prelude defines."""
 
     def __init__(self, parameter: str, entry: ast.expr) -> None:
         self.parameter, self.entry = parameter, entry
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
-        return self.entry if node.id == self.parameter else node
+        if node.id == self.parameter:
+            return self.entry
+        return _INFINITY if node.id == "inf" else node
 
 
 def _used(prelude: str, test: str) -> str:
