@@ -72,6 +72,16 @@ class Group:
         self.folders = {}
 
 
+def remove_stale_groups() -> None:
+    """Remove empty groups of workers that were killed before they could."""
+    with contextlib.suppress(OSError):
+        for parent in _parents().values():
+            for folder in parent.glob("greenlit-*-*"):
+                if not Path("/proc", folder.name.split("-")[1]).exists():
+                    with contextlib.suppress(OSError):
+                        folder.rmdir()
+
+
 def _parents() -> dict[str, Path]:
     """Where groups for the memory controller can be made: below our own group.
 

@@ -11,9 +11,11 @@ one candidate that together take more memory than one may. Programs that guess t
 
 import contextlib
 import functools
+import itertools
 import json
 import marshal
 import os
+import select
 import signal
 import socket
 import struct
@@ -21,13 +23,15 @@ import subprocess
 import sys
 import sysconfig
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from greenlit.execution.cgroups import Group
-from greenlit.execution.level import Request, Run
+from greenlit.execution import descendants
+from greenlit.execution.cgroups import Group, remove_stale_groups
+from greenlit.execution.level import Dialogue, Relay, Request, Run
 
 ORDER, REPORT = struct.Struct("=ddqq"), struct.Struct("=8siidd")
 """As in zygote.py."""
@@ -235,10 +239,16 @@ class Lane:
                 return False
             self.received += part
             if len(self.received) > self.room:
+                self.stop()
                 self.stopped = "flood"
-                with contextlib.suppress(OSError):
-                    self.control.send(b"stop")
         return False
+
+    def stop(self) -> None:
+        """End the run now; `fileno()` becomes readable soon after."""
+        if not self.stopped:
+            self.stopped = "stopped"
+            with contextlib.suppress(OSError):
+                self.control.send(b"stop")
 
     def finish(self) -> tuple[Run, bool]:
         """What happened, and whether the lane can be used again. Call it when `fileno()` is readable."""
@@ -287,6 +297,180 @@ class Lane:
                 os.waitpid(self.pid, 0)
             self.pid = 0
         self.group.close()
+
+
+class Jails:
+    """The jailed levels: lanes side by side, built when they are needed."""
+
+    def __init__(self, ways: Sequence[str], folder: Path, watch: int | None = None) -> None:
+        """
+        Args:
+            ways: which to try, in this order: `root`, `user`, `bubblewrap`.
+            folder: where the jails' mount points go.
+            watch: a file descriptor that hangs up when the judge's main process is gone.
+
+        Raises:
+            NoJail: none of them works here.
+        """
+        self.folder = folder
+        self.watch = watch
+        self.idle: list[Lane] = []
+        self.busy: list[Lane] = []
+        self._numbers = itertools.count()
+        descendants.adopt_orphans()
+        remove_stale_groups()
+        reasons = []
+        for way in ways:
+            try:
+                self.way = way
+                self.idle.append(self._build(Blueprint(way)))
+                break
+            except NoJail as why:
+                reasons.append(f"{way}: {why}")
+        else:
+            raise NoJail("; ".join(reasons))
+        self.name = "bubblewrap" if self.way == "bubblewrap" else "namespaces"
+        self.notes = [_WHOSE[self.way], *([note] if (note := self.idle[0].group.note) else [])]
+
+    def _build(self, blueprint: Blueprint) -> Lane:
+        return Lane(blueprint, self.folder / f"jail-{next(self._numbers)}")
+
+    def start(self, request: Request) -> Lane:
+        """A lane that runs this; it is busy until `finish`.
+
+        Raises:
+            NoJail: no jail can be built any more.
+        """
+        blueprint = Blueprint(self.way, request.profile, request.output_bytes)
+        lane = next((lane for lane in self.idle if lane.blueprint == blueprint), None)
+        if lane is None:
+            lane = self._build(blueprint)
+        else:
+            self.idle.remove(lane)
+        self.busy.append(lane)
+        lane.start(request)
+        return lane
+
+    def finish(self, lane: Lane) -> Run:
+        """What happened; the lane is free again, or gone if its jail is."""
+        run, usable = lane.finish()
+        self.busy.remove(lane)
+        if usable:
+            self.idle.append(lane)
+        else:
+            lane.close()
+        return run
+
+    def run(self, request: Request) -> Run:
+        """One candidate, waiting for it."""
+        lane = self.start(request)
+        poll = select.poll()
+        poll.register(lane.fileno(), select.POLLIN)
+        self._register_watch(poll)
+        wait_ms: float | None = 1000 * LOOK_AFTER_S
+        while True:
+            ready = {descriptor for descriptor, _ in poll.poll(wait_ms)}
+            self._leave_if_alone(ready)
+            if lane.fileno() in ready:
+                return self.finish(lane)
+            assert lane.data is not None
+            if wait_ms is not None:
+                wait_ms = None
+                poll.register(lane.data, select.POLLIN)
+            elif not lane.look():
+                poll.unregister(lane.data)
+
+    def converse(self, dialogue: Dialogue) -> tuple[Run, Run]:
+        """Two candidates' lanes and the relay between them."""
+        script, program = self.start(dialogue.script), self.start(dialogue.program)
+        talks = {lane.data.fileno(): Talk(lane) for lane in (script, program) if lane.data is not None}
+        one, other = talks.values()
+        poll = select.poll()
+        for number in (script.fileno(), program.fileno(), *talks):
+            poll.register(number, select.POLLIN)
+        self._register_watch(poll)
+        over: set[int] = set()
+        while len(over) < 2:
+            ready = {descriptor for descriptor, _ in poll.poll()}
+            self._leave_if_alone(ready)
+            for number in ready & talks.keys():
+                if not talks[number].lane.look():
+                    poll.unregister(number)
+            if not _pass_on(one, other, dialogue.relay):
+                script.stop()
+                program.stop()
+            for lane in (script, program):
+                if lane.fileno() in ready:
+                    over.add(lane.fileno())
+                    poll.unregister(lane.fileno())
+                    (program if lane is script else script).stop()
+        return self.finish(script), self.finish(program)
+
+    def _register_watch(self, poll: Any) -> None:
+        if self.watch is not None:
+            poll.register(self.watch, 0)
+
+    def _leave_if_alone(self, ready: set[int]) -> None:
+        if self.watch in ready:
+            raise SystemExit(1)
+
+    def close(self) -> None:
+        """End all jails."""
+        for lane in self.idle + self.busy:
+            lane.close()
+        self.idle, self.busy = [], []
+
+
+class Talk:
+    """One side of a dialogue: how far its lines have been read."""
+
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane
+        self.read = 0
+
+    def lines(self) -> Iterator[bytes]:
+        """New whole lines after the ready line."""
+        while (end := self.lane.received.find(b"\n", self.read)) >= 0:
+            line = bytes(self.lane.received[self.read : end])
+            first, self.read = self.read == 0, end + 1
+            if not first:
+                yield line
+
+    def say(self, line: bytes) -> None:
+        """Write a line to this side; one that is gone is found out elsewhere."""
+        view = memoryview(line + b"\n")
+        while view and self.lane.data is not None:
+            try:
+                view = view[self.lane.data.send(view) :]
+            except BlockingIOError:
+                # It does not read, so it computes or has ended; its own limits put an end to that.
+                select.select([self.lane.fileno()], [self.lane.data], [])
+                if not select.select([], [self.lane.data], [], 0)[1]:
+                    return
+            except OSError:
+                return
+
+
+def _pass_on(script: Talk, program: Talk, relay: Relay) -> bool:
+    """Hand over what has come; False when there is no more to say."""
+    for line in script.lines():
+        call = relay.from_script(line)
+        if call is None:
+            return False
+        program.say(call)
+    for line in program.lines():
+        answer = relay.from_program(line)
+        if answer is None:
+            return False
+        script.say(answer)
+    return True
+
+
+_WHOSE = {
+    "root": "each candidate runs under a user id that owns nothing on this machine",
+    "user": "candidates run under one id inside a user namespace of this user, without capabilities",
+    "bubblewrap": "jails are built by bubblewrap; candidates run under one id, without capabilities",
+}
 
 
 def _content(request: Request) -> dict[str, Any]:

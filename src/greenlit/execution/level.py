@@ -21,6 +21,8 @@ class Request:
     wall_s: float = 10.0
     memory_mib: int = 512
     output_bytes: int = 1 << 20
+    profile: str = "plain"
+    """Which interpreter: `plain`, or `science` with numpy, pandas and sympy at hand."""
 
 
 @dataclass

@@ -161,8 +161,10 @@ class Zygote:
         self.control.send(b"ready")
         while True:
             message, ancillary, _, _ = self.control.recvmsg(ORDER.size, ANCILLARY)
-            if len(message) < ORDER.size:
+            if not message:
                 posix._exit(0)
+            if len(message) < ORDER.size:
+                continue  # an order to stop what has just ended by itself
             order = ORDER.unpack(message)
             handed = memoryview(ancillary[0][2]).cast("i")
             begun = time.monotonic()
