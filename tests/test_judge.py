@@ -82,7 +82,8 @@ def test_what_was_answered_before_the_time_was_up_counts(judge: Judge) -> None:
 
 
 def test_unsplittable_tests_leave_it_open(judge: Judge) -> None:
-    problem = SQUARE.model_copy(update={"tests": [*SQUARE.tests, AssertTest(code="assert all(f(i) for i in (1, 2))")]})
+    odd = AssertTest(code="assert all(f(i) for i in (1, 2))", checker="float")
+    problem = SQUARE.model_copy(update={"tests": [*SQUARE.tests, odd]})
     right, wrong = judge.judge(problem, SQUARE.reference[0]), judge.judge(problem, "def f(x): return 0")
     assert (right.verdict, right.passed, right.passed_all, right.tests_passed) == ("infra", None, None, 2)
     assert (wrong.verdict, wrong.passed) == ("failed", False)

@@ -14,9 +14,12 @@ class Request:
 
     code: str
     steps: tuple[tuple[Any, ...], ...] = ()
+    """As child_calls.py, child_stdio.py or child_dialogue.py take them; answered by a line each, a script by more."""
     setup: Any = None
     stdin: str | None = None
     """Standard input of a whole program; None for a program whose definitions are called."""
+    entry: str | None = None
+    """The program's side of a dialogue: what the script may call."""
     cpu_s: float = 5.0
     wall_s: float = 10.0
     memory_mib: int = 512
