@@ -24,20 +24,19 @@ import sys
 import sysconfig
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from greenlit.execution import descendants
+from greenlit.execution import descendants, shipping
 from greenlit.execution.cgroups import Group, remove_stale_groups
-from greenlit.execution.level import Dialogue, Relay, Request, Run
+from greenlit.execution.level import PATIENCE, START_S, Dialogue, Relay, Request, Run
 
 ORDER, REPORT = struct.Struct("=ddqq"), struct.Struct("=8siidd")
 """As in zygote.py."""
 FIRST_ID = 2_000_000_000
 TMP_MIB, TMP_FILES = 32, 2000
-START_S = 30.0
 IN_SOCKET = 64 << 10
 STEP_BYTES = 128 << 10
 LOOK_AFTER_S = 0.005
@@ -52,7 +51,7 @@ BOOTSTRAP = (
     "posix.close(3)\n"
     "n=[{'__name__':m} for m in ('greenlit_seccomp','greenlit_child','greenlit_zygote')]\n"
     "exec(s,n[0])\nexec(c,n[1])\nexec(z,n[2])\n"
-    "n[2]['main'](d,n[1]['serve_forked'],n[1]['encode'],n[0]['install'])\n"
+    "n[2]['main'](d,n[1],n[0]['install'])\n"
 )
 
 
@@ -120,7 +119,7 @@ class Blueprint:
             "packages": ["/packages"] if self.packages else [],
             "also_loaded": list(SCIENCE) if self.packages else [],
         }
-        return marshal.dumps((_compiled("seccomp.py"), _compiled("child.py"), _compiled("zygote.py"), spec))
+        return marshal.dumps((_compiled("seccomp.py"), shipping.child_code(), _compiled("zygote.py"), spec))
 
 
 @functools.cache
@@ -199,7 +198,7 @@ class Lane:
         self.received = bytearray()
         self.stopped = ""
         self.room = 2 * request.output_bytes + 4096 + len(request.steps) * STEP_BYTES
-        content = marshal.dumps(_content(request))
+        content = marshal.dumps(shipping.task(request))
         self.data, far = socket.socketpair()
         self.data.setblocking(False)
         sent = [far.fileno()]
@@ -382,7 +381,9 @@ class Jails:
 
     def converse(self, dialogue: Dialogue) -> tuple[Run, Run]:
         """Two candidates' lanes and the relay between them."""
-        script, program = self.start(dialogue.script), self.start(dialogue.program)
+        # The script's process waits for the program's as long as that may take; its own time is counted by the CPU.
+        patient = replace(dialogue.script, wall_s=START_S + 2 * PATIENCE * dialogue.script.wall_s)
+        script, program = self.start(patient), self.start(dialogue.program)
         talks = {lane.data.fileno(): Talk(lane) for lane in (script, program) if lane.data is not None}
         one, other = talks.values()
         poll = select.poll()
@@ -471,16 +472,6 @@ _WHOSE = {
     "user": "candidates run under one id inside a user namespace of this user, without capabilities",
     "bubblewrap": "jails are built by bubblewrap; candidates run under one id, without capabilities",
 }
-
-
-def _content(request: Request) -> dict[str, Any]:
-    return {
-        "code": request.code,
-        "steps": request.steps,
-        "setup": request.setup,
-        "stdio": request.stdin is not None,
-        "room": 2 * request.output_bytes,
-    }
 
 
 def _address_space(pid: int) -> int:

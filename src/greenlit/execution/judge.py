@@ -25,9 +25,9 @@ from pydantic_core import to_jsonable_python
 
 from greenlit.config import AnnotateParams
 from greenlit.errors import ConfigError, SandboxError
+from greenlit.execution.level import PATIENCE, START_S
 from greenlit.execution.pool import TRIES, Pool, Task
 from greenlit.execution.portable import NAME as PORTABLE
-from greenlit.execution.portable import PATIENCE, START_S
 from greenlit.types import AssertTest, Problem, Role, Verdict
 
 AHEAD_PER_WORKER = 64

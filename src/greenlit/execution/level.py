@@ -7,6 +7,11 @@ keeps the limits, ends everything the process started, and reports.
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+PATIENCE, STARVED = 4, 0.2
+"""A program that gets more than a fifth of the wall time as CPU time is no sleeper: it may have four times as long."""
+START_S = 30.0
+"""A process that has not got to the candidate's first line by then has not started."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -14,9 +19,12 @@ class Request:
 
     code: str
     steps: tuple[tuple[Any, ...], ...] = ()
+    """As child_calls.py, child_stdio.py or child_dialogue.py take them; answered by a line each, a script by more."""
     setup: Any = None
     stdin: str | None = None
     """Standard input of a whole program; None for a program whose definitions are called."""
+    entry: str | None = None
+    """The program's side of a dialogue: what the script may call."""
     cpu_s: float = 5.0
     wall_s: float = 10.0
     memory_mib: int = 512

@@ -14,7 +14,6 @@ does. What that means: every candidate starts with the same `random` state, and 
 
 import _signal
 import _socket
-import builtins
 import ctypes
 import gc
 import marshal
@@ -34,6 +33,7 @@ ANCILLARY = _socket.CMSG_SPACE(4 * 4)
 REPORT = struct.Struct("=8siidd")
 """How it ended, signal, exit status, CPU seconds, wall seconds."""
 STARVED, PATIENCE = 0.2, 4
+"""As in level.py."""
 TICK_S = 0.005
 OPEN_FILES = 64
 PROCESSES = 64
@@ -250,9 +250,7 @@ class Zygote:
         return ended, max(0, -code), max(0, code), cpu_s, time.monotonic() - begun
 
 
-def main(
-    spec: dict, serve: Callable[[dict], None], encode: Callable[[object, int], str], install: Callable[[str], None]
-) -> None:
+def main(spec: dict, child: dict, install: Callable[[str], None]) -> None:
     """Set up, then serve. Everything a candidate must not do is decided before the first one is forked."""
     if posix.getpid() != 1:
         posix._exit(70)
@@ -275,10 +273,10 @@ def main(
         hard = resource.getrlimit(which)[1]
         limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(which, (limit, hard if which == resource.RLIMIT_STACK else limit))
-    posix.environ.clear()
-    builtins.exit = builtins.quit = sys.exit  # what `site` would have added
-    warm_up(encode)
+    warm_up(child["encode"])
+    child["prepare"]()
+    sys.modules["random"].seed(0)
     gc.collect()
     gc.freeze()
     gc.disable()
-    Zygote(serve, spec["two_ids"]).work()
+    Zygote(child["run_forked"], spec["two_ids"]).work()
