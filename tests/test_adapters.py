@@ -184,10 +184,27 @@ def test_a_row_of_leetcode() -> None:
         "assert Solution().twice(nums=[]) != float('inf')",
     ]
     assert problem.reference[0].startswith(LEETCODE["prompt"])
-    assert problem.setup == ""
     written = extract(LEETCODE["completion"], problem, chat=True)
     with Judge(AnnotateParams(allow_portable=True)) as judge:
         assert judge.judge(problem, written).passed_all
+
+
+def test_an_answer_of_leetcode_that_a_helper_compares_is_judged_by_the_datasets_helper() -> None:
+    prelude = (
+        "class ListNode:\n    def __init__(self, val=0, next=None): self.val, self.next = val, next\n"
+        "def list_node(values):\n    return ListNode(values[0], list_node(values[1:])) if values else None\n"
+        "def is_same_list(p, q):\n    if not p or not q:\n        return p is q\n"
+        "    return p.val == q.val and is_same_list(p.next, q.next)\n"
+    )
+    test = "def check(candidate):\n    assert is_same_list(candidate(head=list_node([1, 2])), list_node([1, 2]))\n"
+    right = "class Solution:\n    def same(self, head): return head\n"
+    entry = {"entry_point": "Solution().same"}
+    problem = one(load_leetcode, LEETCODE, prompt=prelude, test=test, completion=right, **entry)
+    wrong = right.replace("return head", "return head.next")
+    forged = f"{wrong}def is_same_list(p, q): return True\n"
+    with Judge(AnnotateParams(allow_portable=True)) as judge:
+        verdicts = [judge.judge(problem, prelude + code).passed_all for code in (right, wrong, forged)]
+    assert verdicts == [True, False, False]
 
 
 def test_a_row_of_leetcode_in_the_old_schema() -> None:

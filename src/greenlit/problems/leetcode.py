@@ -15,8 +15,8 @@ v0.2 has neither of the last three, nor starter_code: `meta` holds question_titl
 (the starter) and difficulty; it has two or three tests a problem, v0.3 about a hundred.
 
 The dataset's program is prompt + completion + test + `check({entry_point})`. So `prompt`, which is imports and helper
-classes, becomes the `prelude` of every program, the reference's too; what the tests use of it (`list_node`, ...) is the
-`setup` as well. Each assert of `check` becomes a test of its own, calling the entry point.
+classes, becomes the `prelude` of every program, the reference's too. Each assert of `check` becomes a test of its own,
+calling the entry point.
 
 "in any order" makes the comparison unordered, "within 10^-5" a comparison of floats; problems that ask for any of
 several answers are left out, with the reason: their tests know only one.
@@ -80,7 +80,6 @@ def load_leetcode(rows: Iterable[Mapping[str, Any]]) -> Iterator[Problem | Dropp
             entry_point=row["entry_point"],
             starter_code=plain_lines(starter),
             prelude=prelude,
-            setup=_used(prelude, test),
             tests=_tests(test, row["entry_point"], _checker(statement)),
             reference=[with_prelude(plain_lines(row["completion"]), prelude)],
             split=_split(task_id, row.get("split")),
@@ -104,17 +103,32 @@ def _split(task_id: str, said: str | None) -> Any:
 
 
 def _tests(test: str, entry_point: str, checker: Checker) -> list[Test]:
-    """One test per assert of `check`; the script as a whole where there is more in it than asserts."""
+    """One test per assert of `check`; the script as a whole where there is more in it than asserts.
+
+    An assert that hands the answer to a helper stays a script: the helper's word must not come from the program.
+    """
     extra: dict[str, Any] = {} if checker == "exact" else {"checker": checker}
     try:
         (check,) = parsed(test).body
         entry = parsed(entry_point).body[0].value
-        if isinstance(check, ast.FunctionDef) and all(isinstance(line, ast.Assert) for line in check.body):
-            calls = _CallsOf(check.args.args[0].arg, entry)
-            return [AssertTest(code=ast.unparse(calls.visit(line)), **extra) for line in check.body]
-    except (*UNPARSABLE, AttributeError):
-        pass  # more than one statement, or nothing that parses: the judge says what is wrong with it
-    return [ScriptTest(code=test, **extra)]
+        if not isinstance(check, ast.FunctionDef) or not all(isinstance(line, ast.Assert) for line in check.body):
+            return [ScriptTest(code=test, **extra)]
+    except (*UNPARSABLE, AttributeError):  # nothing that parses: the judge says what is wrong with it
+        return [ScriptTest(code=test, **extra)]
+    parameter = check.args.args[0].arg
+    tests: list[Test] = []
+    for line in check.body:
+        if _compares_answer(line.test, parameter):
+            tests.append(AssertTest(code=ast.unparse(_CallsOf(parameter, entry).visit(line)), **extra))
+        else:
+            tests.append(ScriptTest(code=f"def check({parameter}):\n    {ast.unparse(line)}\n", **extra))
+    return tests
+
+
+def _compares_answer(node: ast.expr, parameter: str) -> bool:
+    """`candidate(...) == ...`, with nothing around the call."""
+    call = node.left if isinstance(node, ast.Compare) else node
+    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == parameter
 
 
 _INFINITY = ast.Call(ast.Name("float", ast.Load()), [ast.Constant("inf")], [])
@@ -130,19 +144,3 @@ class _CallsOf(ast.NodeTransformer):
         if node.id == self.parameter:
             return self.entry
         return _INFINITY if node.id == "inf" else node
-
-
-def _used(prelude: str, test: str) -> str:
-    """The helper functions and classes of the prelude, where the tests call one of them; the imports stay out.
-
-    Set-up runs after the program: a second `from math import *` would take names away that the program has defined.
-    """
-    try:
-        body = parsed(prelude).body
-        names = {node.id for node in ast.walk(parsed(test)) if isinstance(node, ast.Name)}
-    except UNPARSABLE:
-        return ""
-    helpers = [node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
-    if not any(node.name in names for node in helpers):
-        return ""
-    return "\n\n".join(ast.unparse(node) for node in helpers)
