@@ -130,12 +130,17 @@ def read_solutions(solutions: Any) -> list[str]:
 
 
 def _as_program(code: str) -> str:
-    """A solution that runs on its own: the datasets' grader puts each into a function, and some work only there.
+    """A solution that runs on its own: the datasets' grader puts all but imports into a function, and some need that.
 
     They `return` at the top, or call the top's variables `nonlocal`.
     """
-    body = f"def program():\n{textwrap.indent(code, '    ')}\n\n\nprogram()\n"
-    return body if not compiles(code) and compiles(body) else code
+    if compiles(code):
+        return code
+    lines = code.split("\n")
+    imports = [line for line in lines if line.startswith(("import ", "from "))]
+    rest = "\n".join(line for line in lines if line not in imports)
+    body = "\n".join([*imports, f"def program():\n{textwrap.indent(rest, '    ')}\n\n\nprogram()\n"])
+    return body if compiles(body) else code
 
 
 def prelude_of(starter_code: str, solutions: list[str], fn_name: str | None) -> str:
