@@ -178,7 +178,9 @@ class Lane:
     def _build(self, root: Path, control: int, program: int) -> None:
         spec = self.blueprint.specification(str(root), control, program, self.group.doors)
         command = [interpreter(), "-I", "-S", "-B", str(Path(__file__).with_name("jail.py")), json.dumps(spec)]
-        done = subprocess.run(command, pass_fds=(control, program), capture_output=True, env={}, text=True)
+        done = subprocess.run(
+            command, pass_fds=(control, program), capture_output=True, env={"PATH": os.defpath}, text=True
+        )
         try:
             answer = json.loads(done.stdout)
         except ValueError:
@@ -229,7 +231,7 @@ class Lane:
         assert self.data is not None
         while not self.stopped:
             try:
-                part = self.data.recv(1 << 17)
+                part = self.data.recv(1 << 16)
             except BlockingIOError:
                 return True
             except OSError:
@@ -248,6 +250,8 @@ class Lane:
             self.stopped = "stopped"
             with contextlib.suppress(OSError):
                 self.control.send(b"stop")
+                if self.data is not None:
+                    self.data.shutdown(socket.SHUT_WR)  # one that waits for calls ends by itself
 
     def finish(self) -> tuple[Run, bool]:
         """What happened, and whether the lane can be used again. Call it when `fileno()` is readable."""
@@ -475,5 +479,7 @@ _WHOSE = {
 
 
 def _address_space(pid: int) -> int:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    pid = int(children[0]) if children else pid  # bubblewrap's own process waits outside
     pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[0])
     return pages * os.sysconf("SC_PAGE_SIZE")

@@ -11,6 +11,7 @@ same program for the same problem runs once. A problem's reference solution is t
 
 import hashlib
 import json
+import operator
 import os
 import shutil
 import tempfile
@@ -364,7 +365,9 @@ def _judgement(problem: Problem, answer: dict[str, Any] | None, level: str) -> J
         )
         answer = {"cpu_s": None, "wall_s": None}
     else:
-        tests = tuple(sorted((TestResult(**found) for found in answer["tests"]), key=lambda test: test.index))
+        roles = [test.role for test in problem.tests]
+        found = sorted(answer["tests"], key=operator.itemgetter(0))
+        tests = tuple(TestResult(index, roles[index], passed, kind, error) for index, passed, kind, error in found)
     seen = [test for test in tests if test.role != "hidden"]
     hidden = [test for test in tests if test.role == "hidden"]
     culprit = _culprit(seen) or _culprit(hidden)
