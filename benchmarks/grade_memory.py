@@ -4,9 +4,9 @@
                                       [--no-cache] [--again] [-- options of grade]
 
 Makes distinct programs for made problems, grades them in a process of its own, reads the resident memory of the process
-and of its whole tree four times a second, and prints the slope between two numbers of finished rows. What counts is the
-process that streams (`main`); the tree shows the workers. `--again` grades twice: the second time all verdicts come
-from the cache.
+and of its whole tree twenty times a second, and prints the slope over all that was seen from the first mark on. What
+counts is the process that streams (`main`); the tree shows the workers. `--again` grades twice: the second time all
+verdicts come from the cache.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import numpy as np
 import psutil
 from verdicts import VARIANTS, made_problem
 
-EVERY_S = 0.25
+EVERY_S = 0.05
 
 
 def write_inputs(folder: Path, candidates: int, problems: int) -> None:
@@ -72,19 +72,30 @@ def watch(command: list[str], folder: Path) -> tuple[list[tuple[int, float, floa
                 memory = resident_mib(process)
             except psutil.NoSuchProcess:
                 break
-            seen.append((rows_in(folder / "out.jsonl.partial", state), *memory))
+            if (folder / "out.jsonl.partial").exists():  # before it there is start-up, after it the libraries of pass@k
+                seen.append((rows_in(folder / "out.jsonl.partial", state), *memory))
             time.sleep(EVERY_S)
     if child.wait():
         sys.exit((folder / "log").read_text()[-4000:])
     return seen, time.perf_counter() - began
 
 
-def slope_kib_per_1000(seen: list[tuple[int, float, float]], column: int, start: int) -> float:
-    """Least squares over what was seen from `start` rows on."""
-    points = np.array([(row[0], row[column]) for row in seen if row[0] >= start], dtype=float)
-    if len(points) < 3 or np.ptp(points[:, 0]) == 0:
-        sys.exit(f"only {len(points)} measurements after {start} rows: more --candidates, or a smaller --from")
+def slope_kib_per_1000(seen: list[tuple[int, float, float]], column: int) -> float:
+    """Least squares."""
+    points = np.array([(row[0], row[column]) for row in seen], dtype=float)
     return float(np.polyfit(points[:, 0], points[:, 1], 1)[0] * 1024 * 1000)
+
+
+def tell(seen: list[tuple[int, float, float]]) -> None:
+    if len({row[0] for row in seen}) < 3:
+        print("  too short for a slope: more --candidates, or a smaller --from")
+        return
+    for column, part in ((1, "main"), (2, "tree")):
+        first, last, most = seen[0], seen[-1], max(row[column] for row in seen)
+        print(
+            f"  {part}: {first[column]:.1f} MiB at {first[0]} rows, {last[column]:.1f} MiB at {last[0]}, highest "
+            f"{most:.1f}; slope {slope_kib_per_1000(seen, column):+.2f} KiB per 1000 candidates"
+        )
 
 
 def main() -> None:
@@ -106,14 +117,7 @@ def main() -> None:
         for what in ["judged", "from the cache"][: 2 if options.again else 1]:
             seen, wall_s = watch(command, folder)
             print(f"{what}: {options.candidates} candidates in {wall_s:.1f} s")
-            for column, part in ((1, "main"), (2, "tree")):
-                first = next(row for row in seen if row[0] >= options.start)
-                last, most = seen[-1], max(row[column] for row in seen)
-                slope = slope_kib_per_1000(seen, column, options.start)
-                print(
-                    f"  {part}: {first[column]:.1f} MiB at {first[0]} rows, {last[column]:.1f} MiB at {last[0]}, "
-                    f"highest {most:.1f}; slope {slope:+.2f} KiB per 1000 candidates"
-                )
+            tell([row for row in seen if row[0] >= options.start])
 
 
 if __name__ == "__main__":

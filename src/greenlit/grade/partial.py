@@ -101,7 +101,7 @@ class PartialRows:
 
 def partial_of(out: Path) -> Path:
     """Where the rows of `out` are collected."""
-    return out.with_name(f"{out.name}.partial")
+    return out.parent / f"{out.name}.partial"
 
 
 def _header_of(partial: Path) -> Path:

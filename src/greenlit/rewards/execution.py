@@ -1,6 +1,6 @@
 """execution: what share of a problem's tests a completion passes, as a reward function for TRL's online trainers.
 
-    reward = tests passed / tests        of the shown and reward tests, never the hidden ones; or 1 and 0 (`all_or_nothing`)
+    reward = tests passed / tests of the shown and reward tests, never the hidden ones; with `all_or_nothing` 1 or 0
 
 None where the sandbox could not say, which TRL leaves out; never 0.0 for a fault of ours.
 
