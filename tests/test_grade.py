@@ -188,6 +188,16 @@ def test_after_sigkill_it_goes_on_and_ends_as_if_never_stopped(tmp_path: Path) -
     }
 
 
+def test_sigkill_leaves_no_sleeping_candidate(tmp_path: Path) -> None:
+    write_files(tmp_path, [sleeper(0), sleeper(1), *many(30)])
+    with started(tmp_path, "--timeout-s", "30") as child:
+        assert wait_until(lambda: (tmp_path / "v.jsonl.partial").exists(), 60)
+        family = settled(psutil.Process(child.pid))
+        child.kill()
+        assert wait_until(lambda: not [one for one in family if alive(one)], 2.0), "a process was left behind"
+    assert len(family) >= 2
+
+
 def settled(parent: psutil.Process) -> list[psutil.Process]:
     """The descendants, once they have been the same for a second: all workers wait for sleepers."""
     family: list[psutil.Process] = []

@@ -6,7 +6,7 @@
 >>> for found in judge(problems, programs, workers=1, allow_portable=True):
 ...     print(found.passed, found.verdict, found.error)
 True passed None
-False failed test 0: square(3) == 9: got 6
+False failed test 0: assert square(3) == 9: got 6
 """
 
 from collections.abc import Iterable, Iterator, Mapping
