@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from greenlit.execution.values import hashable
+from greenlit.execution.decoding import hashable
 
 MAX_ITEMS = 2_000_000
 MAX_BITS = 1_000_000
