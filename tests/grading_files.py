@@ -50,14 +50,15 @@ def command(*options: str) -> list[str]:
     return [*start, *source, "--allow-portable", "--timeout-s", "0.5", *options]
 
 
-def environment() -> dict[str, str]:
+def environment(level: str = "") -> dict[str, str]:
+    """Of a user: no cache elsewhere; the level named, or the best there is."""
     kept = {name: value for name, value in os.environ.items() if name != "GREENLIT_CACHE"}
-    return {**kept, "PYTHONPATH": str(ROOT / "src")}
+    return {**kept, "PYTHONPATH": str(ROOT / "src"), "GREENLIT_SANDBOX": level}
 
 
-def started(folder: Path, *options: str) -> subprocess.Popen:
+def started(folder: Path, *options: str, level: str = "") -> subprocess.Popen:
     return subprocess.Popen(
-        command(*options), cwd=folder, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command(*options), cwd=folder, env=environment(level), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
 
 

@@ -1,6 +1,7 @@
 """Grade a samples file: one row per sample in the order given, and the figures they add up to."""
 
 import hashlib
+import os
 import sys
 import time
 from collections import deque
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from greenlit.config import AnnotateParams
-from greenlit.errors import ConfigError
+from greenlit.errors import ConfigError, SandboxError
 from greenlit.execution.cache import VerdictCache, engine_version, judged, problem_key
 from greenlit.execution.intake import ProblemIndex
 from greenlit.execution.judge import Judge, Judgement
@@ -82,16 +83,23 @@ def grade(work: Assignment, ks: Sequence[int], workers: int, cache: Path | None)
     }
 
 
+_PORTABLE = (
+    "give --allow-portable if you trust whoever wrote the programs: the portable level limits time, memory and "
+    "processes, but does not stop a program from reading files or using the network"
+)
+
+
 def _opened(params: AnnotateParams, workers: int) -> Judge:
+    """A judge, whose faults speak of our options instead of params.yaml."""
+    if os.environ.get("GREENLIT_SANDBOX") == "portable" and not params.allow_portable:
+        raise ConfigError("GREENLIT_SANDBOX: the level `portable` has no jail and must be allowed", hint=_PORTABLE)
     try:
         return Judge(params, workers)
-    except ConfigError as error:
+    except SandboxError as error:
         if params.allow_portable:
             raise
-        raise ConfigError(
-            "--allow-portable: no sandbox level works here but `portable`, which is not allowed",
-            hint="give --allow-portable if you trust whoever wrote the programs: portable limits time, memory and "
-            "processes, but does not stop a program from reading files or using the network",
+        raise SandboxError(
+            str(error.args[0]), hint=f"`greenlit doctor` says what is missing; or {_PORTABLE}"
         ) from error
 
 
