@@ -26,6 +26,8 @@ from grading_files import (
     write_jsonl,
 )
 
+from greenlit.problems.adapters import ADAPTERS
+
 
 def sleeper(number: int = 0) -> dict:
     return {"task_id": "square", "solution": f"import time\ndef f(x): time.sleep(60)  # {number}"}
@@ -123,6 +125,21 @@ def test_mbpp_as_a_dataset_under_the_names_of_evalplus(tmp_path: Path, shared_da
     assert (found["problems"], found["problems_without_samples"], found["pass@1"]["value"]) == (974, 973, 1.0)
     assert "973 of 974 problems have no samples" in done.stderr
     assert rows(tmp_path)[0]["task_id"] == f"Mbpp/{row['task_id']}"
+
+
+def test_humaneval_with_completions(tmp_path: Path, shared_data: Path) -> None:
+    if "humaneval" not in ADAPTERS:
+        pytest.skip("no adapter yet")
+    file = shared_data / "humaneval/HumanEval.jsonl.gz"
+    some = [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()[:10]]
+    samples = [
+        {"task_id": row["task_id"], "completion": completion}
+        for row in some
+        for completion in (row["canonical_solution"], "    return None\n")
+    ]
+    write_jsonl(tmp_path / "s.jsonl", samples)
+    graded(tmp_path, "--dataset", "humaneval", "--path", str(file), "--timeout-s", "5")
+    assert [row["passed"] for row in rows(tmp_path)] == [True, False] * 10
 
 
 def test_a_sample_without_a_finding_is_null_and_left_out(tmp_path: Path) -> None:
