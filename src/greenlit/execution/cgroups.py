@@ -74,7 +74,7 @@ class Group:
 
 def _label() -> str:
     """Process ids mean something only within their namespace, which groups do not know."""
-    return f"greenlit-{os.stat('/proc/self/ns/pid').st_ino}"
+    return f"greenlit-{Path('/proc/self/ns/pid').stat().st_ino}"
 
 
 def remove_stale_groups() -> None:
