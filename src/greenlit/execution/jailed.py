@@ -158,21 +158,14 @@ class Lane:
         program = _memory_file(blueprint.program())
         root.mkdir(parents=True, exist_ok=True)
         try:
-            self._build(root, far.fileno(), program)
-            self.control.settimeout(START_S)
-            try:
-                if self.control.recv(16) != b"ready":
-                    raise NoJail("the zygote did not start")
-            except OSError as error:
-                raise NoJail(f"the zygote did not start ({error})") from None
+            with far:
+                self._build(root, far.fileno(), program)
+            self._greet()
         except BaseException:
-            far.close()
             self.close()
             raise
         finally:
-            far.close()
             os.close(program)
-        self.control.settimeout(None)
         self.own_bytes = _address_space(self.pid) if blueprint.packages else 0
 
     def _build(self, root: Path, control: int, program: int) -> None:
@@ -188,6 +181,15 @@ class Lane:
         if "error" in answer:
             raise NoJail(answer["error"])
         self.pid = answer["pid"]
+
+    def _greet(self) -> None:
+        self.control.settimeout(START_S)
+        try:
+            if self.control.recv(16) != b"ready":
+                raise NoJail("the zygote did not start")
+        except OSError as error:
+            raise NoJail(f"the zygote did not start ({error})") from None
+        self.control.settimeout(None)
 
     def fileno(self) -> int:
         """Readable when the run is over."""

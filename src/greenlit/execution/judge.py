@@ -33,7 +33,7 @@ from greenlit.execution.portable import NAME as PORTABLE
 from greenlit.types import AssertTest, Problem, Role, Verdict
 
 AHEAD_PER_WORKER = 64
-REMEMBERED = 50_000
+REMEMBERED = 4_096
 
 
 @dataclass(frozen=True)
