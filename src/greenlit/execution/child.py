@@ -21,7 +21,7 @@ import time
 
 from greenlit.execution.child_calls import run_program, run_steps
 from greenlit.execution.child_dialogue import run_script, serve
-from greenlit.execution.child_stdio import run_programs
+from greenlit.execution.child_stdio import FILE, run_programs
 from greenlit.execution.encoding import send
 
 REQUEST = 3
@@ -113,6 +113,7 @@ def run(spec: dict) -> None:
     send(f'["ready",{time.process_time():.6f}]\n')
     first = spec["steps"][0][0] if spec["steps"] else ""
     if spec["stdio"]:
+        module.__dict__["__file__"] = FILE
         run_program(spec, module.__dict__)
     elif spec.get("entry"):
         serve(spec, module.__dict__)

@@ -14,6 +14,8 @@ from typing import Any
 from greenlit.execution.child_calls import compiled
 from greenlit.execution.encoding import TooLarge, encode, error_frame, hexed, send
 
+FILE = "main.py"
+"""What a whole program finds in `__file__`; there is none."""
 ENVELOPE = 200
 """Room for what is around the bytes of an output."""
 
@@ -63,7 +65,7 @@ def _printed(program: Any, text: str, output_bytes: int) -> bytes:
 
 def _run(program: Any) -> None:
     module = type(sys)("__main__")
-    module.__dict__["__builtins__"] = builtins
+    module.__dict__.update(__builtins__=builtins, __file__=FILE)
     sys.modules["__main__"] = module
     try:
         exec(program, module.__dict__)
