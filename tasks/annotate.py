@@ -12,6 +12,7 @@ from pathlib import Path
 
 from greenlit.config import AnnotateParams, load_params
 from greenlit.errors import exit_cleanly
+from greenlit.execution.cache import VerdictCache
 from greenlit.execution.judge import Judge
 from greenlit.grading import annotate, timing
 from greenlit.hardware import workers
@@ -28,12 +29,13 @@ def run(params: AnnotateParams, problems: Path, candidates: Path, annotated: Pat
     known = read_problems(problems)
     with (
         Judge(params, workers()) as judge,
+        VerdictCache() as cache,
         progress("annotate", total, "programs") as bar,
         atomic_write(annotated) as rows,
         atomic_write(timings) as times,
     ):
         print(judge.banner, file=sys.stderr)
-        for row, judgement in annotate(known, read_rows(candidates, Candidate), judge, bar):
+        for row, judgement in annotate(known, read_rows(candidates, Candidate), judge, bar, cache):
             rows.write(to_line(row))
             times.write(json.dumps(timing(row, judgement)) + "\n")
 

@@ -21,10 +21,11 @@ import time
 
 from greenlit.execution.child_calls import run_program, run_steps
 from greenlit.execution.child_dialogue import run_script, serve
-from greenlit.execution.child_stdio import FILE, run_programs
+from greenlit.execution.child_stdio import FILE, leave, run_programs
 from greenlit.execution.encoding import send
 
-REQUEST = 3
+REQUEST, ANSWERS = 3, 4
+READY = b'["ready",0.0]\n'
 
 
 def _confine(spec: dict) -> None:
@@ -85,41 +86,74 @@ def _keep_stdlib(stdlib: str, folders: list[str], opened: list[int]) -> None:
     sys.modules["encodings"].__path__[:] = [sys._stdlib_dir + "/encodings"]  # type: ignore[attr-defined]
 
 
-def _prepare_builtins(code: str) -> None:
-    """What `site` would have added, and a fixed seed where the program uses `random`."""
+def prepare() -> None:
+    """What `site` would have added, no environment, and Python's own limit on recursion."""
     builtins.exit = builtins.quit = sys.exit
     posix.environ.clear()
     sys.setrecursionlimit(1010)
-    if "random" in code:
-        import random
-
-        random.seed(0)
+    sys.argv[:] = ["candidate"]
+    for name in ("candidate", "__main__"):
+        sys.modules[name] = type(sys)(name)
+        sys.modules[name].__dict__["__builtins__"] = builtins
 
 
 def run(spec: dict) -> None:
-    """Confine, say that we are ready, run the program, answer step by step."""
+    """In an interpreter of its own: confine, say that we are ready, work."""
     posix.close(REQUEST)
     _confine(spec)
-    _prepare_builtins(spec["code"])
-    name = "__main__" if spec["stdio"] else "candidate"
-    module = type(sys)(name)
-    module.__dict__["__builtins__"] = builtins
-    sys.modules[name] = module
-    sys.argv[:] = [name]
+    prepare()
     if spec["alarm_s"]:
         import _signal
 
         _signal.alarm(spec["alarm_s"])
     send(f'["ready",{time.process_time():.6f}]\n')
+    work(spec)
+
+
+def run_forked(spec: dict) -> None:
+    """In a fork of the zygote, which has prepared and confined us: work, then end as an interpreter would."""
+    posix.write(ANSWERS, READY)
+    status = 1
+    try:
+        work(spec)
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    finally:
+        _end(status & 255)
+
+
+def _end(status: int) -> None:
+    """Wait for threads, run what is registered for the exit, leave, exit."""
+    try:
+        if "threading" in sys.modules:
+            sys.modules["threading"]._shutdown()
+        import atexit
+
+        atexit._run_exitfuncs()
+        leave()
+    finally:
+        posix._exit(status)
+
+
+def work(spec: dict) -> None:
+    """Run the program, answer what is asked."""
+    if "random" in spec["code"]:
+        import random
+
+        random.seed(0)
     first = spec["steps"][0][0] if spec["steps"] else ""
     if spec["stdio"]:
-        module.__dict__["__file__"] = FILE
-        run_program(spec, module.__dict__)
-    elif spec.get("entry"):
-        serve(spec, module.__dict__)
+        names = sys.modules["__main__"].__dict__
+        names["__file__"] = FILE
+        run_program(spec, names)
+        return
+    names = sys.modules["candidate"].__dict__
+    if spec.get("entry"):
+        serve(spec, names)
     elif first == "script":
-        run_script(spec, module.__dict__)
+        run_script(spec, names)
     elif first == "stdio":
         run_programs(spec)
     else:
-        run_steps(spec, module.__dict__)
+        run_steps(spec, names)

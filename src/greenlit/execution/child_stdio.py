@@ -50,17 +50,22 @@ def _printed(program: Any, text: str, output_bytes: int) -> bytes:
         sys.stdin = sys.__stdin__ = _stream(0)
         sys.stdout = sys.__stdout__ = own = _stream(1)
         _run(program)
-        if sys.stdout is not own and not getattr(sys.stdout, "closed", False):
-            sys.stdout.flush()
-        if not own.closed:
-            own.flush()
-        sys.modules["__main__"].__dict__.clear()  # files that the program left open are written when they go
+        leave(own)
         if posix.fstat(stdout).st_size > output_bytes:
             raise TooLarge(f"printed more than {output_bytes >> 10} KiB")
         return posix.pread(stdout, output_bytes, 0)
     finally:
         posix.close(stdin)
         posix.close(stdout)
+
+
+def leave(own: Any = None) -> None:
+    """What the interpreter does last: flush, let go of the program's names and the files among them, flush again."""
+    for names in ({}, sys.modules["__main__"].__dict__):
+        names.clear()
+        for stream in (sys.stdout, own):
+            if stream is not None and not getattr(stream, "closed", False):
+                stream.flush()
 
 
 def _run(program: Any) -> None:

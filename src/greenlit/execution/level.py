@@ -7,6 +7,11 @@ keeps the limits, ends everything the process started, and reports.
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+PATIENCE, STARVED = 4, 0.2
+"""A program that gets more than a fifth of the wall time as CPU time is no sleeper: it may have four times as long."""
+START_S = 30.0
+"""A process that has not got to the candidate's first line by then has not started."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -24,6 +29,8 @@ class Request:
     wall_s: float = 10.0
     memory_mib: int = 512
     output_bytes: int = 1 << 20
+    profile: str = "plain"
+    """Which interpreter: `plain`, or `science` with numpy, pandas and sympy at hand."""
 
 
 @dataclass
@@ -67,6 +74,8 @@ class Dialogue:
     script: Request
     program: Request
     relay: Relay
+    room: int = 1 << 25
+    """Bytes that each side may send altogether; the relay says when it is too much, this is where a level stops."""
 
 
 class Level(Protocol):

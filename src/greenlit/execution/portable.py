@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from greenlit.execution import descendants, shipping
-from greenlit.execution.level import Dialogue, Request, Run
-from greenlit.execution.portable_dialogue import PATIENCE, START_S, STARVED, Conversation
+from greenlit.execution.level import PATIENCE, START_S, STARVED, Dialogue, Request, Run
+from greenlit.execution.portable_dialogue import Conversation
 from greenlit.execution.portable_io import content, file_with, remove
 
 NAME = "portable"
@@ -267,9 +267,13 @@ def _occupy_low_descriptors() -> None:
     os.close(fd)
 
 
-def harden_worker() -> None:
-    """No new privileges for anything we start (setuid programs), and nobody of our user may trace or read us."""
+def harden_worker(may_gain_privileges: bool) -> None:
+    """Nobody of our user may trace or read us, and nothing we start gains privileges (setuid programs).
+
+    Where bubblewrap is to be tried it may be such a program; jails give up privileges by themselves.
+    """
     if _LINUX:
         libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
         libc.prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+        if not may_gain_privileges:
+            libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS

@@ -10,15 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from greenlit.execution import descendants, shipping
-from greenlit.execution.level import Dialogue, Request, Run
+from greenlit.execution.level import PATIENCE, START_S, STARVED, Dialogue, Request, Run
 from greenlit.execution.portable_io import file_with, remove
 
 if TYPE_CHECKING:
     from greenlit.execution.portable import Portable
-
-PATIENCE = 4
-STARVED = 0.2
-START_S = 30.0
 
 
 class _Side:
