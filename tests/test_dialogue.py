@@ -180,7 +180,7 @@ WRONG = {
     "exits at once": ("import os\ndef f(x): os._exit(0)", "error"),
     "exits at the start": ("import os\nos._exit(0)", "error"),
     "crashes": ("import ctypes\ndef f(x): ctypes.string_at(0)", "error"),
-    "closes": ("import os, time\ndef f(x): os.close(4); time.sleep(60)", "error timeout"),
+    "closes": ("import os\ndef f(x): os.close(4); os.close(5)", "error"),
 }
 PASSED = "b'[\"passed\"]\\n'"
 ANSWER = """os.write(4, b'[%s,"value",["t",[["i","0"],["n"]]]]\\n'"""
@@ -414,27 +414,29 @@ def test_wrong_solutions_fail_where_humaneval_has_code_of_its_own(shared_data: P
         assert judge.judge(one, f"def {one.entry_point}(*a): return {wrong}").passed is False
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["LeetCodeDataset-v0.2.0-train.jsonl.gz", "LeetCodeDataset-v0.3.1-test.dev.jsonl.gz"])
-def test_leetcodes_references_pass(shared_data: Path, name: str) -> None:
-    path = shared_data / "leetcode" / name
+def test_leetcodes_references_pass_where_they_build_lists_and_trees(shared_data: Path, judge: Judge) -> None:
+    path = shared_data / "leetcode" / "LeetCodeDataset-v0.2.0-train.jsonl.gz"
     if not path.is_file():
         pytest.skip("needs LeetCodeDataset in ../shared/data")
+    rows = [json.loads(row) for row in gzip.decompress(path.read_bytes()).splitlines()]
     problems = [
         Problem(
-            task_id=str(row.get("task_id", number)),
+            task_id=row["meta"]["question_title"][:20],
             entry_point=row["entry_point"],
             reference=[f"{row['prompt']}\n{row['completion']}"],
             tests=[ScriptTest(code=row["test"])],
-            time_limit_s=10.0,
         )
-        for number, row in enumerate(map(json.loads, gzip.decompress(path.read_bytes()).splitlines()))
+        for row in rows
+        if "is_same_" in row["test"]
     ]
-    assert [why for one in problems for why in unsplittable(one)] == []
-    with Judge(AnnotateParams(allow_portable=True, timeout_s=30), workers=2) as judge:
-        found = list(judge.judge_all((one, one.reference[0]) for one in problems))
-    unlike = {one.task_id: judged.error for one, judged in zip(problems, found, strict=True) if not judged.passed}
-    assert unlike == {}
+    assert len(problems) == 46
+    assert all(test.script for one in problems for test in plan_tests(one).tests)
+    found = list(judge.judge_all((one, one.reference[0]) for one in problems))
+    assert [judged.error for judged in found if judged.passed is not True] == []
+    empty = "class Solution:\n    def __getattr__(self, name): return lambda *a, **k: {0}\n"
+    for wrong in ("None", "ListNode(7)", "TreeNode(7)", "object()"):
+        jobs = [(one, f"{one.reference[0]}\n{empty.format(wrong)}") for one in problems]
+        assert not any(judged.passed is not False for judged in judge.judge_all(jobs))
 
 
 def test_mixed_tests_of_a_problem_are_judged_together(judge: Judge) -> None:

@@ -195,12 +195,11 @@ def _to_list_node(content: list) -> Any:
 def _to_tree_node(content: list) -> Any:
     """The values level by level, 0 where a node has no child."""
     nodes = [None if part == 0 else _node("TreeNode", val=decode(part), left=None, right=None) for part in content]
-    places = iter(nodes[1:])
-    for node in nodes:
-        if node is not None:
-            node.left, node.right = next(places, None), next(places, None)
-    if next(places, None) is not None:
-        raise BadFrame("a node without a parent")
+    inner = [node for node in nodes if node is not None]
+    if len(nodes) != 1 + 2 * len(inner):
+        raise BadFrame("not two children for each node")
+    for place, node in enumerate(inner):
+        node.left, node.right = nodes[2 * place + 1 : 2 * place + 3]
     return _strict_node(nodes[0])
 
 
