@@ -12,6 +12,7 @@ import collections
 import datetime
 import json
 import math
+import re
 from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
@@ -19,6 +20,9 @@ from typing import Any
 
 TOLERANCE = 1e-6
 COLLIDING = 50
+LONGEST_RANGE = 2_000_000
+EXPONENT = 10_000
+_FRACTION = re.compile(r"-?\d+(/\d+)?", re.ASCII)
 
 
 class BadFrame(ValueError):
@@ -91,6 +95,30 @@ def _int(digits: str) -> int:
     return int(_strict(str, digits), 16)
 
 
+def _range(start: str, stop: str, step: str) -> range:
+    """A range is a few bytes whatever its length, and the judge's `sum` or `in` would walk all of it."""
+    numbers = range(_int(start), _int(stop), _int(step))
+    if len(numbers) > LONGEST_RANGE:
+        raise BadFrame("a range too long for the judge")
+    return numbers
+
+
+def _decimal(digits: str) -> Decimal:
+    """Not 1E+99999999, whose `int()` is a number of as many digits."""
+    number = Decimal(text_of(digits))
+    if number.is_finite() and abs(number.adjusted()) > EXPONENT:
+        raise BadFrame("a decimal too large for the judge")
+    return number
+
+
+def _fraction(digits: str) -> Fraction:
+    """Only what `str` of a fraction looks like: `Fraction("1e99999999")` would be worked out here."""
+    text = text_of(digits)
+    if not _FRACTION.fullmatch(text):
+        raise BadFrame("not a fraction")
+    return Fraction(text)
+
+
 def _items(content: list[Any]) -> list[Any]:
     return [decode(item) for item in _strict(list, content)]
 
@@ -146,14 +174,14 @@ _READERS: dict[str, Any] = {
     "S": lambda content: set(_keys(content)),
     "F": lambda content: frozenset(_keys(content)),
     "d": _pairs,
-    "r": lambda start, stop, step: range(_int(start), _int(stop), _int(step)),
+    "r": _range,
     "K": lambda content: dict.fromkeys(_keys(content)).keys(),
     "V": lambda content: _numbered(content).values(),
     "E": lambda content: _plain_pairs(_items(content)).items(),
     "q": lambda content: collections.deque(_items(content)),
     "I": lambda content: iter(_items(content)),
-    "D": lambda digits: Decimal(text_of(digits)),
-    "Q": lambda digits: Fraction(text_of(digits)),
+    "D": _decimal,
+    "Q": _fraction,
     "Td": lambda digits: datetime.date.fromisoformat(text_of(digits)),
     "Tt": lambda digits: datetime.datetime.fromisoformat(text_of(digits)),
     "o": lambda name, truth: Opaque(text_of(name), bool(truth)),
