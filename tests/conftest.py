@@ -22,6 +22,28 @@ ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 
 
+def _jails_work() -> bool:
+    """Can this user build jails on this machine?"""
+    import tempfile
+
+    from greenlit.execution.jailed import Blueprint, Lane, NoJail
+
+    for way in ("root", "user"):
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                Lane(Blueprint(way), Path(folder) / "jail").close()
+            except NoJail:
+                continue
+            return True
+    return False
+
+
+LEVELS = [
+    pytest.param("namespaces", marks=pytest.mark.skipif(not _jails_work(), reason="no namespaces on this machine")),
+    "portable",
+]
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real records beside the checkout; tests that need them skip, visibly, where there are none."""

@@ -17,6 +17,7 @@ from greenlit.execution import judge as judge_module
 from greenlit.execution import pool as pool_module
 from greenlit.execution.judge import Judge
 from greenlit.types import AssertTest, CallTest, Problem, StdioTest
+from tests.conftest import LEVELS
 
 PARAMS = AnnotateParams(allow_portable=True, timeout_s=2.0, cpu_min_s=0.3, cpu_max_s=1.0, memory_mib=256)
 SQUARE = Problem(
@@ -36,9 +37,9 @@ ADD = Problem(
 )
 
 
-@pytest.fixture(scope="module")
-def judge() -> Iterator[Judge]:
-    with Judge(PARAMS, workers=1) as judge:
+@pytest.fixture(scope="module", params=LEVELS)
+def judge(request: pytest.FixtureRequest) -> Iterator[Judge]:
+    with Judge(PARAMS, workers=1, level=request.param) as judge:
         yield judge
 
 
@@ -71,7 +72,7 @@ def test_verdicts(judge: Judge, code: str, verdict: str, passed: bool, hidden: b
     assert (found.verdict, found.passed, found.passed_hidden) == (verdict, passed, hidden), found
     assert found.passed_all is (passed and hidden)
     assert found.tests_total == 2
-    assert found.level == "portable"
+    assert found.level == judge.level
     assert found.error is None or "\n" not in found.error
 
 
@@ -82,7 +83,8 @@ def test_what_was_answered_before_the_time_was_up_counts(judge: Judge) -> None:
 
 
 def test_unsplittable_tests_leave_it_open(judge: Judge) -> None:
-    problem = SQUARE.model_copy(update={"tests": [*SQUARE.tests, AssertTest(code="assert all(f(i) for i in (1, 2))")]})
+    odd = AssertTest(code="assert all(f(i) for i in (1, 2))", checker="float")
+    problem = SQUARE.model_copy(update={"tests": [*SQUARE.tests, odd]})
     right, wrong = judge.judge(problem, SQUARE.reference[0]), judge.judge(problem, "def f(x): return 0")
     assert (right.verdict, right.passed, right.passed_all, right.tests_passed) == ("infra", None, None, 2)
     assert (wrong.verdict, wrong.passed) == ("failed", False)
@@ -160,7 +162,7 @@ def without_times(found: judge_module.Judgement) -> tuple:
 
 def test_results_do_not_depend_on_the_number_of_workers(judge: Judge) -> None:
     one = [without_times(found) for found in judge.judge_all(mixed_jobs())]
-    with Judge(PARAMS, workers=3) as three:
+    with Judge(PARAMS, workers=3, level=judge.level) as three:
         assert [without_times(found) for found in three.judge_all(mixed_jobs())] == one
 
 
@@ -200,9 +202,9 @@ def test_results_stream_and_jobs_are_read_a_bounded_way_ahead(judge: Judge) -> N
 
 def test_a_dead_worker_is_replaced() -> None:
     with Judge(PARAMS, workers=2) as judge:
-        for process in list(judge.pool.idle):
-            process.process.kill()
-            process.process.wait()
+        for worker in list(judge.pool.workers):
+            worker.process.kill()
+            worker.process.wait()
         assert [found.passed for found in judge.judge_all(mixed_jobs())][:2] == [True, False]
 
 
@@ -210,7 +212,7 @@ def test_a_job_that_keeps_killing_its_worker_is_infra(monkeypatch: pytest.Monkey
     with Judge(PARAMS, workers=1) as judge:
         judge.prepare(SQUARE)
         with monkeypatch.context() as broken:
-            broken.setattr(pool_module.WorkerProcess, "receive", lambda self: None)
+            broken.setattr(pool_module.WorkerProcess, "receive", lambda self: False)
             found = judge.judge(SQUARE, "def f(x): return 1")
         assert (found.verdict, found.passed, found.passed_all) == ("infra", None, None)
         assert judge.judge(SQUARE, "def f(x): return 1").verdict == "failed"
@@ -218,12 +220,25 @@ def test_a_job_that_keeps_killing_its_worker_is_infra(monkeypatch: pytest.Monkey
 
 def test_portable_must_be_allowed() -> None:
     with pytest.raises(ConfigError, match=r"annotate\.allow_portable: must be true"):
+        Judge(AnnotateParams(), level="portable")
+
+
+def test_an_unknown_level_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREENLIT_SANDBOX", "jail")
+    with pytest.raises(ConfigError, match=r"GREENLIT_SANDBOX: no sandbox level 'jail'"):
         Judge(AnnotateParams())
 
 
 def test_a_level_that_judges_wrongly_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module.WorkerProcess, "receive", lambda self: None)
+    monkeypatch.setattr(judge_module.Judge, "judge", lambda self, problem, code: wrong)
+    wrong = judge_module.Judgement("passed", True, None, True, 1, 1, None, 0.1, 0.1, "namespaces")
     with pytest.raises(SandboxError, match="does not judge rightly"):
+        Judge(PARAMS)
+
+
+def test_workers_that_die_at_their_start_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module.WorkerProcess, "receive", lambda self: False)
+    with pytest.raises(SandboxError, match="died at its start"):
         Judge(PARAMS)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenlit.execution import child, expressions, verdicts
+from greenlit.execution import child_calls, encoding, expressions, verdicts
 from greenlit.execution.level import Request, Run
 from greenlit.execution.split import plan_tests, unsplittable
 from greenlit.types import AssertTest, CallTest, Problem, ScriptTest
@@ -31,9 +31,9 @@ class InProcess:
         lines = []
         for index, step in enumerate(request.steps):
             try:
-                lines.append(f'[{index},"value",{child._answer(step, names, local, 1 << 20)}]'.encode())
+                lines.append(f'[{index},"value",{child_calls.answer(step, names, local, 1 << 20)}]'.encode())
             except Exception as error:
-                lines.append(child._error_frame(index, error).encode())
+                lines.append(encoding.error_frame(index, error).encode())
         return Run(started=True, lines=lines, ended="answered", cpu_s=0.0, wall_s=0.0)
 
 
@@ -140,29 +140,50 @@ def test_straight_line_scripts(text: str, code: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "reason"),
+    "asked",
     [
-        (script("def check(c):\n    for i in range(3):\n        assert c(i) == i * i", SQUARE), "For statement"),
-        (problem("assert all(f(i) == i * i for i in range(3))", code=SQUARE), "inside a comprehension"),
-        (problem("assert sorted(f(2), key=lambda x: x) == []"), "Lambda"),
-        (problem("assert open('/etc/passwd') == f(2)"), "open"),
-        (problem("assert f(2) == ().__class__.__bases__"), "__"),
-        (problem("assert np.allclose(f(2), 4)", setup="import numpy as np"), "np"),
-        (problem("assert close(f(2), 4)", setup="def close(a, b): return True"), "close"),
-        (problem("assert close(f(2), 4)", code="def close(a, b): return a == b\n" + SQUARE), "around its answer"),
-        (problem("assert f(1) == WANTED", setup="WANTED = [1]"), "set-up binds"),
-        (problem("assert f(2) =="), "does not compile"),
-        (problem("x = 1"), "no assert"),
-        (problem("assert sorted([1], key=f) == [1]"), "name f"),
-        (problem("assert 'a{}'.format(f(1)) == 'a1'"), ".format"),
-        (problem("assert f(1) == 1", setup="def ("), "set-up"),
+        script("def check(c):\n    for i in range(3):\n        assert c(i) == i * i", SQUARE),
+        problem("assert all(f(i) == i * i for i in range(3))", code=SQUARE),
+        problem("assert sorted(f(2), key=lambda x: x) == []"),
+        problem("assert open('/etc/passwd') == f(2)"),
+        problem("assert f(2) == ().__class__.__bases__"),
+        problem("assert np.allclose(f(2), 4)", setup="import numpy as np"),
+        problem("assert close(f(2), 4)", setup="def close(a, b): return True"),
+        problem("assert close(f(2), 4)", code="def close(a, b): return a == b\n" + SQUARE),
+        problem("assert f(1) == WANTED", setup="WANTED = [1]"),
+        problem("assert sorted([1], key=f) == [1]"),
+        problem("assert 'a{}'.format(f(1)) == 'a1'"),
     ],
 )
-def test_what_cannot_be_split_is_said_and_never_guessed(asked: Problem, reason: str) -> None:
+def test_what_cannot_be_split_gets_a_process_of_its_own(asked: Problem) -> None:
+    assert unsplittable(asked) == []
+    (test,) = plan_tests(asked).tests
+    assert test.script and not test.steps
+
+
+@pytest.mark.parametrize(
+    ("asked", "reasons"),
+    [
+        (problem("assert f(2) =="), ["does not compile"]),
+        (problem("x = 1"), ["no assert"]),
+        (problem("assert f(1) == 1", setup="def ("), ["set-up"]),
+        (problem("assert all(f(S(i)) for i in (1, 2))", code="class S: pass\n" + SQUARE), ["inside", "class of the"]),
+        (problem("assert [f(i) for i in (1, 2)] == WANTED").model_copy(update={"reference": []}), ["inside", "WANTED"]),
+        (problem("assert [f(i) for i in (1, 2)]", entry=None), ["inside", "entry_point"]),
+        (
+            Problem(
+                task_id="t", entry_point="f", tests=[AssertTest(code="assert [f(i) for i in '1']", checker="float")]
+            ),
+            ["inside", "checker float"],
+        ),
+    ],
+)
+def test_what_cannot_be_judged_is_said_and_never_guessed(asked: Problem, reasons: list[str]) -> None:
     (said,) = unsplittable(asked)
-    assert reason in said
+    for reason in reasons:
+        assert reason in said
     found = verdicts.judge(plan_tests(asked), SQUARE, InProcess(), LIMITS)
-    assert [test.passed for test in found.tests] == [None]
+    assert [(test.passed, test.kind) for test in found.tests] == [(None, "unsplittable")]
 
 
 def test_the_setup_runs_after_the_program() -> None:

@@ -56,16 +56,27 @@ def has_exited(pid: int) -> bool:
 
 def end(pid: int) -> Ending:
     """Kill a child that leads its own session, everything in its group, and every orphan that came to us."""
-    if pid <= 1:
-        raise ValueError(f"not a child of ours: {pid}")
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    _, status, usage = os.wait4(pid, 0)
+    return end_all([pid])[0]
+
+
+def end_all(pids: list[int]) -> list[Ending]:
+    """The same for several children, which must be all there are: the rest would be taken for orphans."""
+    for pid in pids:
+        if pid <= 1:
+            raise ValueError(f"not a child of ours: {pid}")
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    endings = []
+    for pid in pids:
+        _, status, usage = os.wait4(pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        cpu_s = usage.ru_utime + usage.ru_stime
+        endings.append(Ending(-code if code < 0 else None, code if code >= 0 else None, cpu_s))
     _end_orphans()
-    code = os.waitstatus_to_exitcode(status)
-    return Ending(-code if code < 0 else None, code if code >= 0 else None, usage.ru_utime + usage.ru_stime)
+    return endings
 
 
 def _end_orphans() -> None:

@@ -11,6 +11,7 @@ same program for the same problem runs once. A problem's reference solution is t
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections import OrderedDict, deque
@@ -24,13 +25,13 @@ from pydantic_core import to_jsonable_python
 
 from greenlit.config import AnnotateParams
 from greenlit.errors import ConfigError, SandboxError
+from greenlit.execution.level import PATIENCE, START_S
 from greenlit.execution.pool import TRIES, Pool, Task
-from greenlit.execution.portable import NAME, PATIENCE, START_S
+from greenlit.execution.portable import NAME as PORTABLE
 from greenlit.types import AssertTest, Problem, Role, Verdict
 
 AHEAD_PER_WORKER = 64
 REMEMBERED = 50_000
-_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
 
 
 @dataclass(frozen=True)
@@ -102,22 +103,19 @@ class _Slot:
 class Judge:
     """Runs candidates and says what became of them. Use it as a context manager, from one thread."""
 
-    level: str = NAME
+    level: str = ""
+    """The sandbox level in use: `namespaces`, `bubblewrap` or `portable`."""
 
-    def __init__(self, params: AnnotateParams, workers: int = 1) -> None:
+    def __init__(self, params: AnnotateParams, workers: int = 1, level: str | None = None) -> None:
         """
+        Args:
+            level: the one level to use; None takes GREENLIT_SANDBOX, or else the best that works on this machine.
+
         Raises:
-            ConfigError: the only level there is, `portable`, is not allowed.
-            SandboxError: it does not judge rightly here.
+            ConfigError: an unknown level, or only `portable` works here and it is not allowed.
+            SandboxError: the level does not work, or does not judge rightly, here.
         """
-        if not params.allow_portable:
-            raise ConfigError(
-                "params.yaml: annotate.allow_portable: must be true: `portable` is the only sandbox level so far "
-                "(found False)",
-                hint="set annotate.allow_portable: true if you trust the model that writes the programs; portable "
-                "limits time, memory and processes, but does not stop a program from reading files, using the "
-                "network or leaving files in /tmp",
-            )
+        ways = ways_of(level or os.environ.get("GREENLIT_SANDBOX") or None, params.allow_portable)
         self.params = params
         self.folder = Path(tempfile.mkdtemp(prefix="greenlit-judge-"))
         self.folder.chmod(0o711)
@@ -129,7 +127,8 @@ class Judge:
         self.notes: list[str] = []
         """What is to be said about the level on this machine."""
         try:
-            self._pool = Pool(workers, self.folder)
+            self._pool = Pool(workers, self.folder, ways)
+            self._settle_level()
             self._self_test()
         except BaseException:
             self.close()
@@ -138,7 +137,8 @@ class Judge:
     @property
     def banner(self) -> str:
         """One line on how safe this is, for the terminal."""
-        return f"sandbox level {self.level}: limits, but no jail ({'; '.join(self.notes)})"
+        what = "limits, but no jail" if self.level == PORTABLE else "every candidate in a jail"
+        return f"sandbox level {self.level}: {what} ({'; '.join(self.notes)})"
 
     def __enter__(self) -> Self:
         return self
@@ -195,12 +195,24 @@ class Judge:
                 waiting.popleft()
                 yield judgement
 
-    def _self_test(self) -> None:
-        """A known right and two known wrong programs, before anything is believed."""
+    def _settle_level(self) -> None:
+        """Ask the first worker what works here; the others are told."""
         hello = self.pool.submit({"op": "hello"}, "", slow_s=2 * START_S)
         while not hello.done:
             self.pool.step()
-        self.notes = hello.answer["notes"] if hello.answer else []
+        found = hello.answer or {"no_jail": "the judge's worker died at its start"}
+        if "no_jail" in found:
+            raise SandboxError(
+                f"no jail can be built here: {found['no_jail']}",
+                hint="`greenlit doctor` says what is missing; or set annotate.allow_portable: true in params.yaml, if "
+                "you trust the model that writes the programs: portable limits time, memory and processes, but does "
+                "not stop a program from reading files, using the network or leaving files in /tmp",
+            )
+        self.level, self.notes = found["level"], found["notes"]
+        self.pool.grow([found["way"] or PORTABLE])
+
+    def _self_test(self) -> None:
+        """A known right and two known wrong programs, before anything is believed."""
         problem = Problem(task_id="greenlit/self-test", entry_point="f", tests=[AssertTest(code="assert f(20) == 400")])
         expected = {
             "def f(x): return x * x": True,
@@ -308,6 +320,29 @@ class Judge:
                 slots, known.waiting = known.waiting, []
                 for slot in slots:
                     self._judgement_of(slot)
+
+
+WAYS = {"namespaces": ["root", "user"], "bubblewrap": ["bubblewrap"], PORTABLE: [PORTABLE]}
+"""Level → ways a worker tries, best first."""
+
+
+def ways_of(level: str | None, allow_portable: bool) -> list[str]:
+    """What workers may try.
+
+    Raises:
+        ConfigError: no such level, or it is not allowed.
+    """
+    if level is None:
+        return [way for name, ways in WAYS.items() for way in ways if name != PORTABLE or allow_portable]
+    if level not in WAYS:
+        raise ConfigError(f"GREENLIT_SANDBOX: no sandbox level {level!r}", hint=f"one of {', '.join(WAYS)}")
+    if level == PORTABLE and not allow_portable:
+        raise ConfigError(
+            "params.yaml: annotate.allow_portable: must be true for the sandbox level `portable` (found False)",
+            hint="portable limits time, memory and processes, but does not stop a program from reading files, using "
+            "the network or leaving files in /tmp: allow it only if you trust the model that writes the programs",
+        )
+    return WAYS[level]
 
 
 _NEEDED = ("task_id", "entry_point", "starter_code", "setup", "reference", "time_limit_s", "memory_limit_mib")

@@ -7,6 +7,11 @@ keeps the limits, ends everything the process started, and reports.
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+PATIENCE, STARVED = 4, 0.2
+"""A program that gets more than a fifth of the wall time as CPU time is no sleeper: it may have four times as long."""
+START_S = 30.0
+"""A process that has not got to the candidate's first line by then has not started."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -14,13 +19,18 @@ class Request:
 
     code: str
     steps: tuple[tuple[Any, ...], ...] = ()
+    """As child_calls.py, child_stdio.py or child_dialogue.py take them; answered by a line each, a script by more."""
     setup: Any = None
     stdin: str | None = None
     """Standard input of a whole program; None for a program whose definitions are called."""
+    entry: str | None = None
+    """The program's side of a dialogue: what the script may call."""
     cpu_s: float = 5.0
     wall_s: float = 10.0
     memory_mib: int = 512
     output_bytes: int = 1 << 20
+    profile: str = "plain"
+    """Which interpreter: `plain`, or `science` with numpy, pandas and sympy at hand."""
 
 
 @dataclass
@@ -42,6 +52,30 @@ class Run:
     wall_s: float | None = None
 
 
+class Relay(Protocol):
+    """What stands between the two processes of a dialogue; knows nothing of pipes. See dialogue.py."""
+
+    def from_script(self, line: bytes) -> bytes | None:
+        """A line the script's process sent -> the line for the program's process; None: that was its last word."""
+        ...
+
+    def from_program(self, line: bytes) -> bytes | None:
+        """A line the program's process sent -> the line for the script's process; None: end both now."""
+        ...
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """Two processes that never meet: a test's code, and the program it calls through the relay.
+
+    Lines are without their newline in `Run.lines` and in what the relay takes and gives; the level adds it on writing.
+    """
+
+    script: Request
+    program: Request
+    relay: Relay
+
+
 class Level(Protocol):
     """A sandbox level. Only for a worker process: levels end every child and orphan that process has."""
 
@@ -51,4 +85,8 @@ class Level(Protocol):
 
     def run(self, request: Request) -> Run:
         """Start, watch, end, clean up. Never raises for anything the candidate does."""
+        ...
+
+    def converse(self, dialogue: Dialogue) -> tuple[Run, Run]:
+        """Run a script's process and a program's process that it calls; the script's run, the program's run."""
         ...

@@ -19,17 +19,16 @@ import ctypes
 import math
 import os
 import select
-import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from greenlit.execution import descendants, shipping
-from greenlit.execution.level import Request, Run
+from greenlit.execution.level import PATIENCE, START_S, STARVED, Dialogue, Request, Run
+from greenlit.execution.portable_dialogue import Conversation
+from greenlit.execution.portable_io import content, file_with, remove
 
 NAME = "portable"
 OWN_UID = 2_000_000_000
@@ -37,9 +36,6 @@ NOBODY = 65_534
 PROCESSES = 64
 OPEN_FILES = 64
 STACK_BYTES = 64 << 20
-START_S = 30.0
-STARVED = 0.2
-PATIENCE = 4
 STEP_BYTES = 128 << 10
 _LINUX = sys.platform == "linux"
 _OPTIONAL = ("RLIMIT_AS", "RLIMIT_STACK", "RLIMIT_NPROC")
@@ -86,13 +82,13 @@ class Portable:
         home.mkdir(mode=0o700)
         answers, answers_far = os.pipe()
         os.set_blocking(answers, False)
-        handed = _file_with(shipping.packed(self._spec(request, home)))
-        stdin = self.null if request.stdin is None else _file_with(request.stdin.encode("utf-8", "surrogatepass"))
-        stdout = self.null if request.stdin is None else _file_with(b"")
+        handed = file_with(shipping.packed(self.spec(request, home)))
+        stdin = self.null if request.stdin is None else file_with(request.stdin.encode("utf-8", "surrogatepass"))
+        stdout = self.null if request.stdin is None else file_with(b"")
         watched = _Watched(request, answers)
         pid = 0
         try:
-            pid = self._spawn(stdin, stdout, handed, answers_far)
+            pid = self.spawn(stdin, stdout, handed, answers_far)
             os.close(answers_far)
             answers_far = -1
             self._watch(watched, pid)
@@ -100,14 +96,18 @@ class Portable:
             if pid:
                 watched.close(descendants.end(pid))
             if request.stdin is not None:
-                watched.run.stdout = _content(stdout, request.output_bytes + 1)
+                watched.run.stdout = content(stdout, request.output_bytes + 1)
             for fd in {answers, answers_far, handed, stdin, stdout} - {-1, self.null}:
                 os.close(fd)
-            _remove(home)
+            remove(home)
         return watched.run
 
-    def _spec(self, request: Request, home: Path) -> dict[str, Any]:
-        whole = request.stdin is not None
+    def converse(self, dialogue: Dialogue) -> tuple[Run, Run]:
+        """Run a script and the program it calls."""
+        return Conversation(self, dialogue).held()
+
+    def spec(self, request: Request, home: Path) -> dict[str, Any]:
+        """What a candidate's process is told."""
         limits = [
             ("RLIMIT_CORE", 0),
             ("RLIMIT_CPU", math.ceil(request.cpu_s) + 2),
@@ -119,21 +119,21 @@ class Portable:
         if self.uid_per_process:
             limits.append(("RLIMIT_NPROC", PROCESSES))
         return {
-            "code": request.code,
-            "steps": request.steps,
-            "setup": request.setup,
-            "stdio": whole,
+            **shipping.task(request),
             "folder": str(home),
-            "room": 2 * request.output_bytes,
             "limits": limits,
             "optional_limits": _OPTIONAL,
             "uid": self.uid,
             "uid_per_process": self.uid_per_process,
+            "unreadable": _LINUX and not self.uid and request.steps[:1] and request.steps[0][0] == "script",
             "alarm_s": math.ceil(request.wall_s * PATIENCE + START_S),
         }
 
-    def _spawn(self, stdin: int, stdout: int, handed: int, answers: int) -> int:
-        targets = ((stdin, 0), (stdout, 1), (self.null, 2), (handed, 3), (answers, 4))
+    def spawn(self, stdin: int, stdout: int, handed: int, answers: int, calls: int | None = None) -> int:
+        """Start a candidate's process with these descriptors and no others."""
+        targets = [(stdin, 0), (stdout, 1), (self.null, 2), (handed, 3), (answers, 4)]
+        if calls is not None:
+            targets.append((calls, 5))
         return os.posix_spawn(
             self.interpreter,
             [self.interpreter, "-S", "-s", "-P", "-B", "-c", shipping.BOOTSTRAP],
@@ -267,45 +267,13 @@ def _occupy_low_descriptors() -> None:
     os.close(fd)
 
 
-def _file_with(content: bytes) -> int:
-    """An unnamed file, read from its start: unlike a pipe it has a size, and writing it never waits."""
-    if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("greenlit")
-    else:
-        with tempfile.TemporaryFile() as stream:
-            fd = os.dup(stream.fileno())
-    view = memoryview(content)
-    while view:
-        view = view[os.write(fd, view) :]
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
+def harden_worker(may_gain_privileges: bool) -> None:
+    """Nobody of our user may trace or read us, and nothing we start gains privileges (setuid programs).
 
-
-def _content(fd: int, limit: int) -> bytes:
-    size = min(os.fstat(fd).st_size, limit)
-    parts = []
-    at = 0
-    while at < size and (part := os.pread(fd, size - at, at)):
-        parts.append(part)
-        at += len(part)
-    return b"".join(parts)
-
-
-def _remove(home: Path) -> None:
-    """Remove a candidate's folder, whatever it built in there."""
-    try:
-        home.rmdir()
-    except OSError:
-        try:
-            shutil.rmtree(home)
-        except (OSError, RecursionError):
-            subprocess.run(["chmod", "-R", "u+rwx", "--", str(home)], check=False, stderr=subprocess.DEVNULL)
-            subprocess.run(["rm", "-rf", "--", str(home)], check=False, stderr=subprocess.DEVNULL)
-
-
-def harden_worker() -> None:
-    """No new privileges for anything we start (setuid programs), and nobody of our user may trace or read us."""
+    Where bubblewrap is to be tried it may be such a program; jails give up privileges by themselves.
+    """
     if _LINUX:
         libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
         libc.prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+        if not may_gain_privileges:
+            libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS

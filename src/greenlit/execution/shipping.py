@@ -1,15 +1,20 @@
 """How a candidate's process gets its first code and its task: one file on descriptor 3, marshalled by the judge.
 
-`child.py` is compiled once per worker. Only the judge's own data is unmarshalled, and only in the candidate's process.
+`child.py` and its parts are compiled once per worker, as one module, since a candidate's process can import nothing of
+ours. Only the judge's own data is unmarshalled, and only in the candidate's process.
 """
 
+import __future__
+
+import ast
 import functools
 import marshal
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from greenlit.execution import values
+from greenlit.execution import decoding
+from greenlit.execution.level import Request
 
 BOOTSTRAP = (
     "import marshal,posix\n"
@@ -21,11 +26,37 @@ BOOTSTRAP = (
 )
 
 
+PARTS = ("encoding", "decoding", "child_calls", "child_stdio", "child_dialogue", "child")
+
+
 @functools.cache
 def child_code() -> CodeType:
-    """`child.py`, compiled."""
-    path = Path(__file__).with_name("child.py")
-    return compile(path.read_text(encoding="utf-8"), "<judge>", "exec", dont_inherit=True, optimize=2)
+    """`child.py` and its parts, compiled."""
+    body: list[ast.stmt] = []
+    for part in PARTS:
+        text = Path(__file__).with_name(f"{part}.py").read_text(encoding="utf-8")
+        body += [node for node in ast.parse(text).body if not _stays_here(node)]
+    return compile(
+        ast.Module(body, []), "<judge>", "exec", __future__.annotations.compiler_flag, dont_inherit=True, optimize=2
+    )
+
+
+def _stays_here(node: ast.stmt) -> bool:
+    """Imports of a part by another, which become one module, and of what only annotations use."""
+    module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+    return module.startswith("greenlit.") or module in {"typing", "collections.abc"}
+
+
+def task(request: Request) -> dict[str, Any]:
+    """What `child.run` is to do, at any level; a level adds how it confines (`child._confine`)."""
+    return {
+        "code": request.code,
+        "steps": request.steps,
+        "setup": request.setup,
+        "stdio": request.stdin is not None,
+        "entry": request.entry,
+        "room": 2 * request.output_bytes,
+    }
 
 
 def packed(spec: dict[str, Any]) -> bytes:
@@ -36,7 +67,7 @@ def packed(spec: dict[str, Any]) -> bytes:
 def ready_cpu_s(line: bytes) -> float:
     """CPU time the process had used when it said that it was ready."""
     try:
-        frame = values.parse(line)
+        frame = decoding.parse(line)
         return float(frame[1]) if frame[0] == "ready" and len(frame) == 2 else 0.0
-    except (values.BadFrame, TypeError, ValueError, IndexError):
+    except (decoding.BadFrame, TypeError, ValueError, IndexError):
         return 0.0

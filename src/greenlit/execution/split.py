@@ -12,20 +12,22 @@ Rules where the line is not obvious
 - A variable of the test that appears inside a hole lives with the candidate, so that `f(a); assert a == [1]` sees what
   f did to it. Constants that cannot change are known to both sides and read on the judge's.
 - A call of a helper around the program's answer (`is_close(f(x), 1.5)`, defined by the set-up or the reference) would
-  hand the verdict to the candidate's process. Such tests, and tests with loops, are not split: `unsplittable` says why,
-  and their result is None.
+  hand the verdict to the candidate's process. Such tests, and tests with loops, are not split: they get a process of
+  their own (scripts.py, dialogue.py). Where that cannot be either, `unsplittable` says why, and their result is None.
 """
 
 import ast
 import copy
 import functools
 import marshal
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from greenlit.execution import expressions
 from greenlit.execution.names import Names, defined_names, links, loaded_names, names_of, outermost, root_of
 from greenlit.execution.parsing import UNPARSABLE, parsed
+from greenlit.execution.scripts import Script, Unsplittable, script_of
 
 if TYPE_CHECKING:
     from greenlit.types import Problem, Test
@@ -33,10 +35,6 @@ if TYPE_CHECKING:
 CANDIDATE = "<candidate>"
 _HOLE = "__hole_{}__"
 _IMMUTABLE = (ast.Constant, ast.Tuple, ast.UnaryOp, ast.USub, ast.UAdd, ast.Load)
-
-
-class Unsplittable(Exception):
-    """This test cannot be judged from outside; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +77,8 @@ class TestPlan:
     """Why it cannot be judged, if it cannot."""
     stdin: str = ""
     expected: Any = None
+    script: Script | None = None
+    """The test's own code, where it is not split."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,12 @@ class Plan:
     @functools.cached_property
     def called(self) -> tuple[TestPlan, ...]:
         """Tests answered by one run of the program's definitions."""
-        return tuple(test for test in self.tests if test.kind != "stdio" and not test.refusal)
+        return tuple(test for test in self.tests if test.kind != "stdio" and not test.refusal and not test.script)
+
+    @functools.cached_property
+    def programs(self) -> tuple[TestPlan, ...]:
+        """Tests of whole programs."""
+        return tuple(test for test in self.tests if test.kind == "stdio")
 
 
 def unsplittable(problem: "Problem") -> list[str]:
@@ -109,12 +114,16 @@ def plan_tests(problem: "Problem") -> Plan:
     tests = []
     for index in order:
         test = problem.tests[index]
+        plan = functools.partial(TestPlan, index, test.kind, test.role, test.checker)
         try:
             if setup_refusal:
                 raise Unsplittable(setup_refusal)
-            tests.append(_plan_test(index, test, problem, names))
+            tests.append(_plan_test(plan, test, problem, names))
         except Unsplittable as why:
-            tests.append(TestPlan(index, test.kind, test.role, test.checker, refusal=str(why)))
+            try:
+                tests.append(plan(script=script_of(test, problem, setup_tree, names)))
+            except Unsplittable as also:
+                tests.append(plan(refusal=f"{why}; {also}" if str(also) else str(why)))
     code = compile(setup_tree, "<setup>", "exec", dont_inherit=True) if setup_tree and setup_tree.body else None
     return Plan(problem.task_id, code, tuple(tests))
 
@@ -136,8 +145,7 @@ def _parse(code: str) -> ast.Module:
     return tree
 
 
-def _plan_test(index: int, test: "Test", problem: "Problem", names: Names) -> TestPlan:
-    plan = functools.partial(TestPlan, index, test.kind, test.role, test.checker)
+def _plan_test(plan: Callable[..., TestPlan], test: "Test", problem: "Problem", names: Names) -> TestPlan:
     if test.kind == "stdio":
         return plan(stdin=test.input, expected=test.output)
     if test.kind == "call":

@@ -1,191 +1,22 @@
-"""Plain values as they cross the process border, and how the judge compares them.
-
-What comes from a candidate is decoded by exact type: numbers as hex, texts as hex of UTF-8, containers by tag. Nothing
-is unpickled or evaluated. Objects of other types arrive as `Opaque`, which equals nothing. A subclass arrives as the
-plain value it holds, so an `int` that overrides `__eq__` is just a number here.
+"""How the judge compares plain values, which came over the process border (encoding.py, decoding.py).
 
 Comparison is Python's own: `True == 1`, `1 == 1.0`, `(1,) != [1]`, nan unlike itself. Other rules apply only where a
 test names a checker.
 """
 
 import collections
-import datetime
 import json
 import math
 import re
-from collections.abc import Iterable
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
+from greenlit.execution.decoding import BadFrame, Opaque, decode, hashable, parse, text_of
+
+__all__ = ["BadFrame", "Opaque", "as_json", "decode", "hashable", "lines_of", "matches", "output_matches", "parse",
+           "text_of"]  # fmt: skip
 TOLERANCE = 1e-6
-COLLIDING = 50
-LONGEST_RANGE = 2_000_000
-EXPONENT = 10_000
-_FRACTION = re.compile(r"-?\d+(/\d+)?", re.ASCII)
-
-
-class BadFrame(ValueError):
-    """What the candidate's process sent is not an answer."""
-
-
-class Opaque:
-    """An object that is no plain value: never equal to anything, true or false as it was."""
-
-    __hash__ = object.__hash__
-
-    def __init__(self, name: str, truth: bool) -> None:
-        self.name = name
-        self.truth = truth
-
-    def __bool__(self) -> bool:
-        return self.truth
-
-    def __eq__(self, other: object) -> bool:
-        return False
-
-    def __ne__(self, other: object) -> bool:
-        return True
-
-    def __repr__(self) -> str:
-        return f"<{self.name}>"
-
-
-def decode(tagged: Any) -> Any:
-    """The value in `child.encode`'s JSON, already parsed.
-
-    Raises:
-        BadFrame: anything that `encode` would not have written.
-    """
-    try:
-        return _READERS[tagged[0]](*tagged[1:])
-    except BadFrame:
-        raise
-    except (TypeError, ValueError, KeyError, IndexError, ArithmeticError, RecursionError, AttributeError) as error:
-        raise BadFrame(f"not a value ({type(error).__name__})") from None
-
-
-def parse(line: bytes) -> list[Any]:
-    """One line of the answers as a JSON array.
-
-    Raises:
-        BadFrame: not JSON, not an array, nested too deeply.
-    """
-    try:
-        frame = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise BadFrame(f"not JSON ({type(error).__name__})") from None
-    if not isinstance(frame, list):
-        raise BadFrame("not an array")
-    return frame
-
-
-def text_of(digits: str) -> str:
-    """Text from the hex of its UTF-8."""
-    return bytes.fromhex(digits).decode("utf-8", "surrogatepass")
-
-
-def _strict(kind: type, value: Any) -> Any:
-    if type(value) is not kind:
-        raise BadFrame(f"not a {kind.__name__}")
-    return value
-
-
-def _int(digits: str) -> int:
-    return int(_strict(str, digits), 16)
-
-
-def _range(start: str, stop: str, step: str) -> range:
-    """A range is a few bytes whatever its length, and the judge's `sum` or `in` would walk all of it."""
-    numbers = range(_int(start), _int(stop), _int(step))
-    if len(numbers) > LONGEST_RANGE:
-        raise BadFrame("a range too long for the judge")
-    return numbers
-
-
-def _decimal(digits: str) -> Decimal:
-    """Not 1E+99999999, whose `int()` is a number of as many digits."""
-    number = Decimal(text_of(digits))
-    if number.is_finite() and abs(number.adjusted()) > EXPONENT:
-        raise BadFrame("a decimal too large for the judge")
-    return number
-
-
-def _fraction(digits: str) -> Fraction:
-    """Only what `str` of a fraction looks like: `Fraction("1e99999999")` would be worked out here."""
-    text = text_of(digits)
-    if not _FRACTION.fullmatch(text):
-        raise BadFrame("not a fraction")
-    return Fraction(text)
-
-
-def _items(content: list[Any]) -> list[Any]:
-    return [decode(item) for item in _strict(list, content)]
-
-
-def hashable(items: Iterable[Any]) -> list[Any]:
-    """Items on their way into a set or dict, which takes quadratic time where unequal ones have equal hashes.
-
-    Raises:
-        OverflowError: there are so many of these that it can only be on purpose.
-    """
-    items = list(items)
-    if len(items) > COLLIDING:
-        alike: dict[int, list[Any]] = {}
-        for item in items:
-            group = alike.setdefault(hash(item), [])
-            if item not in group:
-                group.append(item)
-            if len(group) > COLLIDING:
-                raise OverflowError("too many values with the same hash")
-    return items
-
-
-def _keys(content: list[Any]) -> list[Any]:
-    return hashable(_items(content))
-
-
-def _pairs(content: list[Any]) -> dict[Any, Any]:
-    pairs = [(decode(key), decode(value)) for key, value in _strict(list, content)]
-    hashable(key for key, _ in pairs)
-    return dict(pairs)
-
-
-def _plain_pairs(items: list[Any]) -> dict[Any, Any]:
-    hashable(key for key, _ in items)
-    return dict(items)
-
-
-def _numbered(content: list[Any]) -> dict[int, Any]:
-    return dict(enumerate(_items(content)))
-
-
-_READERS: dict[str, Any] = {
-    "n": lambda: None,
-    "b": lambda bit: bool(_strict(int, bit)),
-    "i": _int,
-    "f": float.fromhex,
-    "c": lambda real, imaginary: complex(float.fromhex(real), float.fromhex(imaginary)),
-    "s": text_of,
-    "y": bytes.fromhex,
-    "Y": bytearray.fromhex,
-    "l": _items,
-    "t": lambda content: tuple(_items(content)),
-    "S": lambda content: set(_keys(content)),
-    "F": lambda content: frozenset(_keys(content)),
-    "d": _pairs,
-    "r": _range,
-    "K": lambda content: dict.fromkeys(_keys(content)).keys(),
-    "V": lambda content: _numbered(content).values(),
-    "E": lambda content: _plain_pairs(_items(content)).items(),
-    "q": lambda content: collections.deque(_items(content)),
-    "I": lambda content: iter(_items(content)),
-    "D": _decimal,
-    "Q": _fraction,
-    "Td": lambda digits: datetime.date.fromisoformat(text_of(digits)),
-    "Tt": lambda digits: datetime.datetime.fromisoformat(text_of(digits)),
-    "o": lambda name, truth: Opaque(text_of(name), bool(truth)),
-}
+NUMERAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,6})?", re.ASCII)
 
 
 def as_json(value: Any, depth: int = 0) -> Any:
@@ -267,33 +98,37 @@ def _same_items(found: Any, expected: Any) -> bool:
 
 
 def lines_of(output: str) -> list[str]:
-    """What of an output counts: CRLF is LF, blanks at line ends and blank lines at the end are nothing."""
-    lines = [line.rstrip() for line in output.replace("\r\n", "\n").split("\n")]
-    while lines and not lines[-1]:
-        lines.pop()
-    return lines
+    """What of an output counts: not the white space around it and around its lines."""
+    return [line.strip() for line in output.strip().split("\n")]
 
 
 def output_matches(checker: str, found: str, expected: str) -> bool:
     """Does a program's standard output count as the expected one? Line by line, never a prefix or a set of tokens.
 
-    `float` compares the words of each line, numbers within 1e-6; `unordered` the lines in any order.
+    `exact` is LiveCodeBench's rule: as many lines, each equal, or as many numbers, each of equal value. `float`
+    compares the words of each line, numbers within 1e-6; `unordered` the lines in any order.
     """
     got, wanted = lines_of(found), lines_of(expected)
-    if checker == "unordered":
-        return collections.Counter(got) == collections.Counter(wanted)
     if len(got) != len(wanted):
         return False
-    if checker == "case_insensitive":
-        return [line.casefold() for line in got] == [line.casefold() for line in wanted]
-    if checker == "float":
-        return all(_same_words(one.split(), other.split()) for one, other in zip(got, wanted, strict=True))
-    return got == wanted
+    if checker == "unordered":
+        return collections.Counter(got) == collections.Counter(wanted)
+    same = _SAME_LINE[checker]
+    return all(one == other or same(one, other) for one, other in zip(got, wanted, strict=True))
 
 
-def _same_words(found: list[str], expected: list[str]) -> bool:
-    return len(found) == len(expected) and all(
-        one == other or _same_number(one, other) for one, other in zip(found, expected, strict=True)
+def _same_numbers(found: str, expected: str) -> bool:
+    """Numerals only: LiveCodeBench lets `Decimal` decide what a number is, which knows `nan`, `1_0` and no bounds."""
+    one, other = found.split(), expected.split()
+    if len(one) != len(other) or not all(map(NUMERAL.fullmatch, (*one, *other))):
+        return False
+    return all(left == right or Decimal(left) == Decimal(right) for left, right in zip(one, other, strict=True))
+
+
+def _same_words(found: str, expected: str) -> bool:
+    one, other = found.split(), expected.split()
+    return len(one) == len(other) and all(
+        left == right or _same_number(left, right) for left, right in zip(one, other, strict=True)
     )
 
 
@@ -302,3 +137,10 @@ def _same_number(found: str, expected: str) -> bool:
         return _close(float(found), float(expected))
     except ValueError:
         return False
+
+
+_SAME_LINE = {
+    "exact": _same_numbers,
+    "float": _same_words,
+    "case_insensitive": lambda one, other: one.casefold() == other.casefold(),
+}

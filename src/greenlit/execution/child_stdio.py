@@ -1,0 +1,126 @@
+"""In the candidate's process: run a whole program once for each input, as if it were alone each time.
+
+Every run has a new `__main__`, new files behind descriptors 0 and 1 with new streams over them, and finds what programs
+commonly change as the first run found it. What else a run may leave behind is for the judge to notice (stdio.py).
+"""
+
+import builtins
+import posix
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from greenlit.execution.child_calls import compiled
+from greenlit.execution.encoding import TooLarge, encode, error_frame, hexed, send
+
+ENVELOPE = 200
+"""Room for what is around the bytes of an output."""
+
+
+def run_programs(spec: dict) -> None:
+    """Answer each input by what the program printed and the CPU time it took, the compiler's included in the first."""
+    began = time.process_time()
+    program = compiled(spec["code"])
+    if program is not None:
+        restore = _restorer()
+        for index, (_, text) in enumerate(spec["steps"]):
+            try:
+                printed = _printed(program, text, spec["room"] // 2)
+                now = time.process_time()
+                frame = f'[{index},"value",{encode((printed, now - began), spec["room"] + ENVELOPE)}]\n'
+            except SystemExit as error:
+                frame = f'[{index},"error","{hexed(error)}",""]\n'
+            except BaseException as error:
+                frame = error_frame(index, error)
+            restore()
+            began = time.process_time()
+            send(frame)
+    posix._exit(0)
+
+
+def _printed(program: Any, text: str, output_bytes: int) -> bytes:
+    """One run. SystemExit with a message: it ended with an exit status that is none of success."""
+    stdin, stdout = _file(text.encode("utf-8", "surrogatepass")), _file(b"")
+    try:
+        posix.dup2(stdin, 0)
+        posix.dup2(stdout, 1)
+        sys.stdin = sys.__stdin__ = _stream(0)
+        sys.stdout = sys.__stdout__ = own = _stream(1)
+        _run(program)
+        if sys.stdout is not own and not getattr(sys.stdout, "closed", False):
+            sys.stdout.flush()
+        if not own.closed:
+            own.flush()
+        sys.modules["__main__"].__dict__.clear()  # files that the program left open are written when they go
+        if posix.fstat(stdout).st_size > output_bytes:
+            raise TooLarge(f"printed more than {output_bytes >> 10} KiB")
+        return posix.pread(stdout, output_bytes, 0)
+    finally:
+        posix.close(stdin)
+        posix.close(stdout)
+
+
+def _run(program: Any) -> None:
+    module = type(sys)("__main__")
+    module.__dict__["__builtins__"] = builtins
+    sys.modules["__main__"] = module
+    try:
+        exec(program, module.__dict__)
+    except SystemExit as end:
+        if end.code is None or end.code == 0:
+            return
+        status = end.code & 0xFF if isinstance(end.code, int) else 1
+        if status:
+            raise SystemExit(f"exit status {status}") from None
+
+
+def _file(content: bytes) -> int:
+    """A file without a name: unlike a pipe it has a size."""
+    fd = posix.memfd_create("std") if hasattr(posix, "memfd_create") else _unlinked()
+    while content:
+        content = content[posix.write(fd, content) :]
+    posix.lseek(fd, 0, 0)
+    return fd
+
+
+def _unlinked() -> int:
+    fd = posix.open(".std", posix.O_RDWR | posix.O_CREAT | posix.O_EXCL, 0o600)
+    posix.unlink(".std")
+    return fd
+
+
+def _stream(fd: int) -> Any:
+    """A standard stream as the interpreter makes it in the C locale."""
+    import _io
+
+    raw = _io.open(fd, "wb" if fd else "rb", closefd=False)
+    stream = _io.TextIOWrapper(raw, "utf-8", "surrogateescape", "\n")
+    stream.mode = "w" if fd else "r"
+    return stream
+
+
+def _restorer() -> Callable[[], None]:
+    """What puts back what a program may have changed."""
+    names = dict(vars(builtins))
+    recursion, digits, path = sys.getrecursionlimit(), sys.get_int_max_str_digits(), list(sys.path)
+    folder = posix.getcwd()
+    hooks = {name: getattr(sys, name) for name in ("displayhook", "excepthook", "stderr")}
+
+    def restore() -> None:
+        if vars(builtins) != names:
+            vars(builtins).clear()
+            vars(builtins).update(names)
+        sys.setrecursionlimit(recursion)
+        sys.set_int_max_str_digits(digits)
+        sys.path[:] = path
+        sys.argv[:] = ["__main__"]
+        vars(sys).update(hooks)
+        posix.environ.clear()
+        posix.chdir(folder)
+        if "random" in sys.modules:
+            sys.modules["random"].seed(0)
+        if "decimal" in sys.modules:
+            sys.modules["decimal"].setcontext(sys.modules["decimal"].DefaultContext.copy())
+
+    return restore
