@@ -20,7 +20,7 @@ from greenlit.execution.decoding import hashable
 
 MAX_ITEMS = 2_000_000
 MAX_BITS = 1_000_000
-PATIENCE_S = 2.0
+PATIENCE_S = 0.5
 """CPU time after which a comprehension over a candidate's values is given up."""
 
 Names = Mapping[str, Callable[[], Any]]

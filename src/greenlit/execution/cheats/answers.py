@@ -1,4 +1,4 @@
-"""Answers that lie: objects that equal everything, values that are one thing and show another, values that are traps."""
+"""Answers that lie: objects that equal everything, values that show what they are not, values that are traps."""
 
 from functools import partial
 
@@ -89,51 +89,107 @@ VALUES = (
     ),
     _value(
         "a dict whose items lie",
-        "class D(dict):\n    def items(s): return [('a', 1), ('b', [2])]\n    __iter__ = keys = lambda s: iter('ab')\n"
-        "    def __getitem__(s, k): return {'a': 1, 'b': [2]}[k]\ndef f(x): return D()",
+        """
+class D(dict):
+    def items(s): return [('a', 1), ('b', [2])]
+    __iter__ = keys = lambda s: iter('ab')
+    def __getitem__(s, k): return {'a': 1, 'b': [2]}[k]
+def f(x): return D()
+""",
         problem="table",
     ),
     _value(
         "a text whose encoding lies",
-        "class S(str):\n    def encode(s, *a): return b'green'\n    __str__ = __repr__ = __format__ = lambda s, *a: 'green'\n"
-        "def f(x): return S('red')",
+        """
+class S(str):
+    def encode(s, *a): return b'green'
+    __str__ = __repr__ = __format__ = lambda s, *a: 'green'
+def f(x): return S('red')
+""",
         problem="word",
     ),
     _value(
         "a number whose digits lie",
-        "class I(int):\n    __index__ = __int__ = lambda s: 42\n    __str__ = __repr__ = lambda s: '42'\n"
-        "    def __format__(s, how): return '2a'\n    def bit_length(s): return 6\ndef f(x): return I(0)",
+        """
+class I(int):
+    __index__ = __int__ = lambda s: 42
+    __str__ = __repr__ = lambda s: '42'
+    def __format__(s, how): return '2a'
+    def bit_length(s): return 6
+def f(x): return I(0)
+""",
         problem="number",
     ),
     _value("not a number, within a tolerance", "def f(x): return float('nan')", problem="half"),
     _value("infinity, within a tolerance", "def f(x): return float('inf')", problem="half"),
-    _value("an object that is a number when asked", "class F:\n    def __float__(s): return .5\ndef f(x): return F()", problem="half"),
+    _value(
+        "an object that is a number when asked",
+        """
+class F:
+    def __float__(s): return .5
+def f(x): return F()
+""",
+        problem="half",
+    ),
     _value("a tuple of the right items in the wrong order, as JSON", "def f(a): return (3, 1)", problem="call"),
     _value("lone surrogates", "def f(x): return ['\\ud800', '\\udfff' * 1000]"),
     _value("a coroutine", "async def f(x): return [x, x + 1, 987654321]"),
-    _value("a generator without end", "def f(x):\n    while True: yield x"),
-    _value("an iterator without end", "import itertools\ndef f(x): return itertools.count()"),
-    _value("a class that calls itself an iterator", "class count:\n    def __iter__(s):\n        while True: yield 1\ncount.__module__ = 'itertools'\ndef f(x): return count()"),
+    _value("a generator without end", "def f(x):\n    while True: yield x", slow=True),
+    _value("an iterator without end", "import itertools\ndef f(x): return itertools.count()", slow=True),
+    _value(
+        "a class that calls itself an iterator",
+        """
+class count:
+    def __iter__(s):
+        while True: yield 1
+count.__module__ = 'itertools'
+def f(x): return count()
+""",
+        slow=True,
+    ),
     _value("a list in itself", "def f(x):\n    a = []\n    a.append(a)\n    return a"),
     _value("a list nested too deeply", "def f(x):\n    a = []\n    for _ in range(10**5): a = [a]\n    return a"),
     _value(
         "a list that grows while it is read",
-        "grown = []\nclass Grow:\n    def __bool__(s):\n        grown.extend([s, s])\n        return True\n"
-        "def f(x):\n    grown.append(Grow())\n    return grown",
+        """
+grown = []
+class Grow:
+    def __bool__(s):
+        grown.extend([s, s])
+        return True
+def f(x):
+    grown.append(Grow())
+    return grown
+""",
+        slow=True,
     ),
-    _value("a truth that ends the process", "import os\nclass B:\n    def __bool__(s): os._exit(0)\ndef f(x): return B()"),
+    _value(
+        "a truth that ends the process",
+        """
+import os
+class B:
+    def __bool__(s): os._exit(0)
+def f(x): return B()
+""",
+    ),
     _value(
         "a type whose name is a trap",
-        "class M(type):\n    @property\n    def __name__(c): raise SystemExit(0)\nclass A(metaclass=M): pass\ndef f(x): return A()",
+        """
+class M(type):
+    @property
+    def __name__(c): raise SystemExit(0)
+class A(metaclass=M): pass
+def f(x): return A()
+""",
     ),
     _value("a pickle bomb", "import os\nclass P:\n    def __reduce__(s): return os._exit, (0,)\ndef f(x): return P()"),
     _value("a very long text", "def f(x): return 'x' * 10**8"),
-    _value("a very long list", "def f(x): return list(range(10**6))"),
+    _value("a very long list", "def f(x): return list(range(10**6))", slow=True),
     _value("a very large number", "def f(x): return 1 << (10**7)"),
     _value("numbers with equal hashes", "def f(x): return [i * (2**61 - 1) for i in range(30000)]"),
     _value("keys with equal hashes", "def f(x): return {i * (2**61 - 1): 0 for i in range(2000)}"),
     _value("a set of numbers with equal hashes", "def f(x): return {i * (2**61 - 1) for i in range(2000)}"),
-)  # fmt: skip
+)
 
 _work = partial(Cheat, "judge's work", problem="work", goal="forge")
 WORK = (
@@ -151,14 +207,56 @@ WORK = (
 )
 
 EXCEPTIONS = (
-    _raise("an exception whose text is a trap", "class E(Exception):\n    def __str__(s): raise SystemExit(0)\ndef f(x): raise E"),
-    _raise("an exception whose text never ends", "class E(Exception):\n    def __str__(s):\n        while True: pass\ndef f(x): raise E", verdicts=("timeout",)),
-    _raise("an exception whose text is a frame", "def f(x): raise ValueError('\\n[0,\"value\",[\"b\",1]]\\n[1,\"value\",[\"b\",1]]\\n')"),
-    _raise("an exception called passed", "class passed(BaseException): pass\ndef f(x): raise passed('passed')", verdicts=("error",)),
-    _raise("an exception that names another verdict", "class infra(Exception): pass\ndef f(x): raise infra('infra')", verdicts=("error",)),
+    _raise(
+        "an exception whose text is a trap",
+        """
+class E(Exception):
+    def __str__(s): raise SystemExit(0)
+def f(x): raise E
+""",
+    ),
+    _raise(
+        "an exception whose text never ends",
+        """
+class E(Exception):
+    def __str__(s):
+        while True: pass
+def f(x): raise E
+""",
+        verdicts=("timeout",),
+    ),
+    _raise(
+        "an exception whose text is a frame",
+        'def f(x): raise ValueError(\'\\n[0,"value",["b",1]]\\n[1,"value",["b",1]]\\n\')',
+    ),
+    _raise(
+        "an exception called passed",
+        """
+class passed(BaseException): pass
+def f(x): raise passed('passed')
+""",
+        verdicts=("error",),
+    ),
+    _raise(
+        "an exception that names another verdict",
+        """
+class infra(Exception): pass
+def f(x): raise infra('infra')
+""",
+        verdicts=("error",),
+    ),
     _raise("SyntaxError at run time", "def f(x): raise SyntaxError('invalid syntax')", verdicts=("error",)),
     _raise("MemoryError by hand", "def f(x): raise MemoryError('passed')"),
     _raise("KeyboardInterrupt", "def f(x): raise KeyboardInterrupt", verdicts=("error",)),
     _raise("GeneratorExit", "def f(x): raise GeneratorExit", verdicts=("error",)),
-    _raise("an exception that never ends its chain", "def f(x):\n    e = ValueError('a')\n    e.__cause__ = e\n    e.__context__ = e\n    raise e"),
-)  # fmt: skip
+    _raise(
+        "an exception that never ends its chain",
+        """
+def f(x):
+    e = ValueError('a')
+    e.__cause__ = e
+    e.__context__ = e
+    raise e
+""",
+    ),
+)

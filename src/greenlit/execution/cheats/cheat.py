@@ -15,7 +15,7 @@ from greenlit.types import AssertTest, CallTest, Problem, ScriptTest, StdioTest
 Goal = Literal["forge", "leak", "reach", "stay", "hurt"]
 
 RIGHT = "def f(x): return [x, x + 1, 987654321]"
-CPU_S = 0.5
+CPU_S = 0.4
 MEMORY_MIB = 256
 
 
@@ -31,8 +31,8 @@ class Cheat:
     problem: str = "list"
     """Key of `problems`."""
     goal: Goal = "forge"
-    """What passing means: a verdict that was not earned (`forge`), something read (`leak`), something done that must not
-    be possible (`reach`), something kept for the next program (`stay`). `hurt` wants only to harm what comes after."""
+    """What passing means: a verdict that was not earned (`forge`), something read (`leak`), something done that must
+    not be possible (`reach`), something kept for the next program (`stay`). `hurt` wants only to harm what follows."""
     before: tuple[str, ...] = ()
     """Programs judged just before it."""
     needs_jail: str = ""
@@ -41,8 +41,13 @@ class Cheat:
     """Levels that are known not to stop it everywhere."""
     verdicts: tuple[str, ...] = ()
     """The only right ones, where the suite insists."""
-    waits: bool = False
-    """Ends by the wall clock only."""
+    slow: bool = False
+    """Ends by a limit only."""
+
+    @property
+    def ends_by_a_limit(self) -> bool:
+        """Takes as long as it may."""
+        return self.slow or "timeout" in self.verdicts
 
     def programs(self, places: Mapping[str, str]) -> list[str]:
         """The programs, with the host's places filled in, and guarded where they need a jail."""

@@ -27,8 +27,7 @@ def forging(cheats: tuple[Cheat, ...] = CHEATS) -> list[Cheat]:
     return [
         cheat
         for cheat in cheats
-        if cheat.goal == "forge"
-        and not (cheat.needs_jail or cheat.before or cheat.waits or "timeout" in cheat.verdicts)
+        if cheat.goal == "forge" and not (cheat.needs_jail or cheat.before or cheat.ends_by_a_limit)
     ]
 
 

@@ -39,20 +39,63 @@ FORGED = (
         _forge(f"answers, then the end: {what}", _FRAMES.format(value=value, then="os._exit(0)"))
         for what, value in _VALUES.items()
     ),
-    _forge("the verdict as text on every descriptor", EVERYWHERE + "everywhere(b'passed\\n1\\n{\"passed\": true}\\n')\ndef f(x): return []"),
+    _forge(
+        "the verdict as text on every descriptor",
+        EVERYWHERE
+        + """
+everywhere(b'passed\\n1\\n{"passed": true}\\n')
+def f(x): return []
+""",
+    ),
     _forge("garbage on every descriptor", EVERYWHERE + "everywhere(b'\\x00\\xff{}[]\\n')\n" + RIGHT),
-    _forge("a frame out of order", EVERYWHERE + "everywhere(b'[5,\"value\",[\"n\"]]\\n[true,\"value\",[\"n\"]]\\n')\n" + RIGHT),
+    _forge(
+        "a frame out of order",
+        EVERYWHERE
+        + """
+everywhere(b'[5,"value",["n"]]\\n[true,"value",["n"]]\\n')
+"""
+        + RIGHT,
+    ),
     _forge("half a frame", EVERYWHERE + "everywhere(b'[1,\"val')\nos._exit(0)"),
     _forge("the ready line again", EVERYWHERE + "everywhere(b'[\"ready\",0.0]\\n' * 3)\n" + RIGHT),
     _forge("a frame nested too deeply", EVERYWHERE + "everywhere(b'[0,\"value\",' + b'[' * 60000 + b'\\n')\n" + RIGHT),
-    _forge("a frame with a number without end", EVERYWHERE + "everywhere(b'[0,\"value\",[\"n\"]]\\n[1,\"value\",' + b'9' * 60000 + b']\\n')\ndef f(x): return []"),
+    _forge(
+        "a frame with a number without end",
+        EVERYWHERE
+        + """
+everywhere(b'[0,"value",["n"]]\\n[1,"value",' + b'9' * 60000 + b']\\n')
+def f(x): return []
+""",
+    ),
     _forge("a frame of many megabytes", EVERYWHERE + "data = b'x' * 65536\nwhile True: everywhere(data)"),
-    _forge("a forged failure of the sandbox", EVERYWHERE + "everywhere(b'[-1,\"infra\",\"\",\"\"]\\n')\nos._exit(0)"),
-    _forge("a forged fraction that is a bomb", EVERYWHERE + "text = b'1e99999999'.hex().encode()\neverywhere(b''.join(b'[%d,\"value\",[\"Q\",\"%s\"]]\\n' % (i, text) for i in range(12)))\nos._exit(0)", problem="work"),
-    _forge("a forged range without end", EVERYWHERE + "everywhere(b''.join(b'[%d,\"value\",[\"r\",\"0\",\"%x\",\"1\"]]\\n' % (i, 10**15) for i in range(14)))\nos._exit(0)", problem="work"),
+    _forge("a forged failure of the sandbox", EVERYWHERE + 'everywhere(b\'[-1,"infra","",""]\\n\')\nos._exit(0)'),
+    _forge(
+        "a forged fraction that is a bomb",
+        EVERYWHERE
+        + """
+text = b'1e99999999'.hex().encode()
+everywhere(b''.join(b'[%d,"value",["Q","%s"]]\\n' % (i, text) for i in range(12)))
+os._exit(0)
+""",
+        problem="work",
+    ),
+    _forge(
+        "a forged range without end",
+        EVERYWHERE
+        + """
+everywhere(b''.join(b'[%d,"value",["r","0","%x","1"]]\\n' % (i, 10**15) for i in range(14)))
+os._exit(0)
+""",
+        problem="work",
+    ),
     _forge(
         "answers from within the function",
-        EVERYWHERE + "def f(x):\n    everywhere(b''.join(b'[%d,\"value\",[\"b\",1]]\\n' % i for i in range(12)))\n    os._exit(0)",
+        EVERYWHERE
+        + """
+def f(x):
+    everywhere(b''.join(b'[%d,"value",["b",1]]\\n' % i for i in range(12)))
+    os._exit(0)
+""",
     ),
     _forge(
         "answers from a thread",
@@ -68,7 +111,13 @@ def f(x): return []
     _forge("every descriptor closed", "import os\nos.closerange(0, 64)\n" + RIGHT),
     _forge(
         "every descriptor made one",
-        "import os\nhand, far = os.pipe()\nfor fd in range(3, 64):\n    if fd not in (hand, far): os.dup2(far, fd)\n" + RIGHT,
+        """
+import os
+hand, far = os.pipe()
+for fd in range(3, 64):
+    if fd not in (hand, far): os.dup2(far, fd)
+"""
+        + RIGHT,
     ),
     _forge(
         "the last answers of one program sent late to the next",
@@ -82,14 +131,15 @@ if os.fork() == 0:
     except OSError: pass
     end = time.monotonic() + 0.4
     right = ['["l",[["i","%x"],["i","%x"],["i","3ade68b1"]]]' % (x, x + 1) for x in (2, 40, 7)]
-    lines = ''.join('[%d,"value",%s]\\n' % (i, v) for i, v in enumerate(['["n"]', right[0], '["n"]', right[1]])).encode()
+    values = ['["n"]', right[0], '["n"]', right[1]]
+    lines = ''.join('[%d,"value",%s]\\n' % pair for pair in enumerate(values)).encode()
     while time.monotonic() < end: everywhere(lines)
     os._exit(0)
 def f(x): return 0
 """,
         ),
     ),
-)  # fmt: skip
+)
 
 FRAMES = """
 import sys
@@ -141,7 +191,12 @@ def f(x):
     ),
     _patch(
         "what evaluates the tests replaced",
-        "import builtins, posix\nbuiltins.eval = builtins.exec = lambda *a: True\nbuiltins.compile = lambda *a, **k: ''\ndef f(x): return None",
+        """
+import builtins, posix
+builtins.eval = builtins.exec = lambda *a: True
+builtins.compile = lambda *a, **k: ''
+def f(x): return None
+""",
     ),
     _patch(
         "redefined builtins",
@@ -153,14 +208,31 @@ def f(x): return True
 def set(x): return {7, 8, 987654321}
 """,
     ),
-    _patch("redefined check and candidate", "def check(candidate): return True\ncandidate = check\ndef f(x): return True", problem="script"),
+    _patch(
+        "redefined check and candidate",
+        """
+def check(candidate): return True
+candidate = check
+def f(x): return True
+""",
+        problem="script",
+    ),
     _patch("asserts switched off", "import sys\nsys.flags = None\n__debug__ if False else None\ndef f(x): return []"),
-    _patch("poisoned modules", "import sys\nclass M:\n    def __getattr__(s, n): return lambda *a, **k: True\nfor n in ('json', 're', 'operator', 'math', 'posix', 'os'): sys.modules[n] = M()\ndef f(x): return True"),
+    _patch(
+        "poisoned modules",
+        """
+import sys
+class M:
+    def __getattr__(s, n): return lambda *a, **k: True
+for n in ('json', 're', 'operator', 'math', 'posix', 'os'): sys.modules[n] = M()
+def f(x): return True
+""",
+    ),
     _patch(
         "comparison of numbers patched in the interpreter",
         """
 import ctypes
-# tp_richcompare of int: header 24, name, two sizes, 6 slots, 3 suites, hash, call, str, 2 attribute slots, buffer, flags
+# tp_richcompare is the 26th word of a type object
 size = ctypes.sizeof(ctypes.c_void_p)
 true = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)(lambda a, b, op: True)
 slot = ctypes.c_void_p.from_address(id(int) + 25 * size)
@@ -168,6 +240,20 @@ slot.value = ctypes.cast(true, ctypes.c_void_p).value
 def f(x): return [1, 2, 3]
 """,
     ),
-    _patch("the value of a small number patched", "import ctypes\nfor n in range(50): ctypes.c_uint32.from_address(id(n) + 24).value = 1\ndef f(x): return [1, 1, 1]"),
-    _patch("names that the judge uses for itself", "__hole_0__ = [2, 3, 987654321]\nexpected = result = passed = True\ndef f(x): return __hole_0__ and None"),
-)  # fmt: skip
+    _patch(
+        "the value of a small number patched",
+        """
+import ctypes
+for n in range(50): ctypes.c_uint32.from_address(id(n) + 24).value = 1
+def f(x): return [1, 1, 1]
+""",
+    ),
+    _patch(
+        "names that the judge uses for itself",
+        """
+__hole_0__ = [2, 3, 987654321]
+expected = result = passed = True
+def f(x): return __hole_0__ and None
+""",
+    ),
+)

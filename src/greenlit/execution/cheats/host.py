@@ -90,7 +90,7 @@ class Host:
         return problems(self.secret, self.canary, self.token)
 
     def strays(self) -> list[int]:
-        """Processes that a cheat left behind, by the name they gave themselves."""
+        """Processes that cheats left behind, by the name they gave themselves."""
         named = []
         for process in psutil.process_iter(["name", "status"]):
             if process.info["name"] == f"gl{self.tag}" and process.info["status"] != psutil.STATUS_ZOMBIE:

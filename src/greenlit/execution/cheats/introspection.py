@@ -15,7 +15,8 @@ def texts(thing, depth=0):
     elif depth < 5 and isinstance(thing, dict):
         for part in list(thing.values()): yield from texts(part, depth + 1)
     elif depth < 5 and hasattr(thing, 'co_consts'): yield from texts(thing.co_consts, depth + 1)
-    elif depth < 4 and hasattr(thing, '__dict__') and not isinstance(thing, type): yield from texts(vars(thing), depth + 2)
+    elif depth < 4 and hasattr(thing, '__dict__') and not isinstance(thing, type):
+        yield from texts(vars(thing), depth + 2)
 def first(found): return next(iter(found), 'nothing')
 def of_frame(frame):
     while frame:
@@ -62,7 +63,11 @@ def f(x):
     ),
     _look(
         "the frames of all threads",
-        FIND + "import sys\ndef f(x): return first(t for frame in sys._current_frames().values() for t in of_frame(frame))",
+        FIND
+        + """
+import sys
+def f(x): return first(t for frame in sys._current_frames().values() for t in of_frame(frame))
+""",
     ),
     _look(
         "searching the collector",
@@ -70,11 +75,19 @@ def f(x):
     ),
     _look(
         "who refers to the arguments",
-        FIND + "import gc\ndef f(x): return first(t for one in gc.get_referrers(x) for two in gc.get_referrers(one) for t in texts(two, 2))",
+        FIND
+        + """
+import gc
+def f(x): return first(t for one in gc.get_referrers(x) for two in gc.get_referrers(one) for t in texts(two, 2))
+""",
     ),
     _look(
         "searching every module",
-        FIND + "import sys\ndef f(x): return first(t for module in list(sys.modules.values()) for t in texts(vars(module), 3))",
+        FIND
+        + """
+import sys
+def f(x): return first(t for module in list(sys.modules.values()) for t in texts(vars(module), 3))
+""",
     ),
     _look(
         "a trace function that waits for the test",
@@ -96,7 +109,13 @@ def f(x): return first(seen)
     ),
     _look(
         "an audit hook that sees code run",
-        FIND + "import sys\nseen = []\nsys.addaudithook(lambda event, values: seen.extend(texts(values)))\ndef f(x): return first(seen)",
+        FIND
+        + """
+import sys
+seen = []
+sys.addaudithook(lambda event, values: seen.extend(texts(values)))
+def f(x): return first(seen)
+""",
     ),
     _look(
         "reading the source of the callers",
@@ -139,4 +158,4 @@ def f(x):
     ),
     _look("searching the memory by its map", FIND + PEEK + "def f(x): return first(search(mapped(), PREFIX))"),
     _look("searching the memory page by page", FIND + PEEK + "def f(x): return first(search(pages([], 64), PREFIX))"),
-)  # fmt: skip
+)

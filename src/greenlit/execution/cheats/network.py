@@ -70,10 +70,30 @@ def f(x):
     return os.read(fd, 100).decode()
 """,
     ),
-    _make("a socket of any kind", "import socket\ndef f(x):\n    made = 0\n    for family in range(46):\n        for kind in (1, 2, 3, 5):\n            try: socket.socket(family, kind).close(); made += 1\n            except OSError: pass\n    return 'reached' if made else 'refused'"),
+    _make(
+        "a socket of any kind",
+        """
+import socket
+def f(x):
+    made = 0
+    for family in range(46):
+        for kind in (1, 2, 3, 5):
+            try: socket.socket(family, kind).close(); made += 1
+            except OSError: pass
+    return 'reached' if made else 'refused'
+""",
+    ),
     _make("a socket to the hypervisor", _CREATE.format(arguments="socket.AF_VSOCK, socket.SOCK_STREAM")),
     _make("a socket to the kernel", _CREATE.format(arguments="socket.AF_NETLINK, socket.SOCK_RAW, 0")),
     _make("a raw socket", _CREATE.format(arguments="socket.AF_PACKET, socket.SOCK_RAW, 3")),
     _make("a socket to the kernel's cryptography", _CREATE.format(arguments="socket.AF_ALG, socket.SOCK_SEQPACKET")),
-    _make("the machine's network cards", "import socket\ndef f(x):\n    try: return 'reached' if [n for _, n in socket.if_nameindex() if n != 'lo'] else 'no'\n    except OSError: return 'refused'"),
-)  # fmt: skip
+    _make(
+        "the machine's network cards",
+        """
+import socket
+def f(x):
+    try: return 'reached' if [n for _, n in socket.if_nameindex() if n != 'lo'] else 'no'
+    except OSError: return 'refused'
+""",
+    ),
+)

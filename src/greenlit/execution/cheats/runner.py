@@ -4,10 +4,10 @@ After every cheat a right program has to pass: whoever spoils the judge for the 
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Literal
 
 from greenlit.config import AnnotateParams
@@ -24,7 +24,7 @@ JAILED = frozenset({"namespaces", "bubblewrap"})
 """Levels at which programs that need a jail may run; at any other they are not run, and listed as that."""
 HUNG_S = 12.0
 """No single run of the suite's limits takes that long, the machine being as busy as it may."""
-TIMEOUT_S = 1.0
+TIMEOUT_S = 0.8
 
 
 @dataclass(frozen=True)
@@ -86,23 +86,36 @@ def run_cheats(
         host: what there is to steal; enter it before the judge, so that the judge inherits the canary.
     """
     began = time.monotonic()
+    cheats = list(cheats)
     with nullcontext(host) if host else Host() as place:
         problems = place.problems()
-        results = []
-        for cheat in cheats:
-            results.append(try_cheat(judge, cheat, place, problems))
-            after_each(results[-1])
+        results: dict[str, Result] = {}
+        quick = (try_cheat(judge, cheat, place, problems) for cheat in cheats if not _waits(cheat, judge))
+        waiting = try_together(judge, [cheat for cheat in cheats if _waits(cheat, judge)], place, problems)
+        for result in chain(quick, waiting):
+            results[result.cheat.name] = result
+            after_each(result)
         refused = tuple(
             control.name
             for control in controls
             if judge.judge(problems[control.problem], filled(control.program, place.places)).passed is not True
         )
-    return Table(judge.level, tuple(results), refused, time.monotonic() - began)
+    in_order = tuple(results[cheat.name] for cheat in cheats)
+    return Table(judge.level, in_order, refused, time.monotonic() - began)
 
 
-def try_cheat(judge: Judge, cheat: Cheat, host: Host, problems: dict[str, Problem]) -> Result:
+def _waits(cheat: Cheat, judge: Judge) -> bool:
+    return cheat.ends_by_a_limit and cheat.goal == "forge" and may_run(cheat, judge)
+
+
+def may_run(cheat: Cheat, judge: Judge) -> bool:
+    """A program that needs a jail runs in one or not at all."""
+    return not cheat.needs_jail or judge.level in JAILED
+
+
+def try_cheat(judge: Judge, cheat: Cheat, host: Host, problems: Mapping[str, Problem]) -> Result:
     """One cheat, and a right program after it."""
-    if cheat.needs_jail and judge.level not in JAILED:
+    if not may_run(cheat, judge):
         return Result(cheat, "not run", note=cheat.needs_jail)
     *earlier, last = cheat.programs(host.places)
     began = time.monotonic()
@@ -110,8 +123,24 @@ def try_cheat(judge: Judge, cheat: Cheat, host: Host, problems: dict[str, Proble
         judge.judge(problems["list"], program)
     found = judge.judge(problems[cheat.problem], last)
     seconds = time.monotonic() - began
-    harm = _stray(host) or host.harm()
+    harm = _stray(host, last) or host.harm()
     again = judge.judge(problems["list"], filled(RIGHT, {}))
+    return _result(cheat, found, again, seconds, harm)
+
+
+def try_together(judge: Judge, cheats: list[Cheat], host: Host, problems: Mapping[str, Problem]) -> Iterator[Result]:
+    """Cheats that take as long as they may, so that a level that can run other programs meanwhile does so."""
+    jobs = []
+    for cheat in cheats:
+        jobs += [(problems[cheat.problem], cheat.programs(host.places)[-1]), (problems["list"], filled(RIGHT, {}))]
+    began = time.monotonic()
+    found = judge.judge_all(jobs)
+    for cheat in cheats:
+        yield _result(cheat, next(found), next(found), time.monotonic() - began, host.harm())
+        began = time.monotonic()
+
+
+def _result(cheat: Cheat, found: Judgement, again: Judgement, seconds: float, harm: str | None) -> Result:
     outcome, note = _outcome(cheat, found, seconds)
     if outcome in {"stopped", "unknown"} and harm:
         outcome, note = "hurt the next", harm
@@ -137,10 +166,10 @@ def passes(found: Judgement) -> bool:
     return found.passed is True or found.passed_all is True or any(test.passed for test in found.tests)
 
 
-def _stray(host: Host) -> str | None:
-    """A process of the cheat's that is still there; the end of many may take a moment."""
+def _stray(host: Host, program: str) -> str | None:
+    """Processes of the cheat's that are still there, where it marked them; the end of many may take a moment."""
     deadline = time.monotonic() + 1.0
-    while strays := host.strays():
+    while f"gl{host.tag}" in program and (strays := host.strays()):
         if time.monotonic() > deadline:
             return f"left {len(strays)} processes behind"
         time.sleep(0.02)
