@@ -147,8 +147,12 @@ def f(x): return count()
 """,
         slow=True,
     ),
-    _value("a list in itself", "def f(x):\n    a = []\n    a.append(a)\n    return a"),
-    _value("a list nested too deeply", "def f(x):\n    a = []\n    for _ in range(10**5): a = [a]\n    return a"),
+    _value("a list in itself", "def f(x):\n    a = []\n    a.append(a)\n    return a", goal="hurt"),
+    _value(
+        "a list nested too deeply",
+        "def f(x):\n    a = []\n    for _ in range(10**5): a = [a]\n    return a",
+        goal="hurt",
+    ),
     _value(
         "a list that grows while it is read",
         """
@@ -183,15 +187,17 @@ def f(x): return A()
 """,
     ),
     _value("a pickle bomb", "import os\nclass P:\n    def __reduce__(s): return os._exit, (0,)\ndef f(x): return P()"),
-    _value("a very long text", "def f(x): return 'x' * 10**8"),
+    _value("a very long text", "def f(x): return 'x' * 10**8", goal="hurt"),
     _value("a very long list", "def f(x): return list(range(10**6))", slow=True),
-    _value("a very large number", "def f(x): return 1 << (10**7)"),
-    _value("numbers with equal hashes", "def f(x): return [i * (2**61 - 1) for i in range(30000)]"),
-    _value("keys with equal hashes", "def f(x): return {i * (2**61 - 1): 0 for i in range(2000)}"),
-    _value("a set of numbers with equal hashes", "def f(x): return {i * (2**61 - 1) for i in range(2000)}"),
+    _value("a very large number", "def f(x): return 1 << (10**7)", goal="hurt"),
+    _value("numbers with equal hashes", "def f(x): return [i * (2**61 - 1) for i in range(30000)]", goal="hurt"),
+    _value("keys with equal hashes", "def f(x): return {i * (2**61 - 1): 0 for i in range(2000)}", goal="hurt"),
+    _value(
+        "a set of numbers with equal hashes", "def f(x): return {i * (2**61 - 1) for i in range(2000)}", goal="hurt"
+    ),
 )
 
-_work = partial(Cheat, "judge's work", problem="work", goal="forge")
+_work = partial(Cheat, "judge's work", problem="work", goal="hurt")
 WORK = (
     _work("a range without end", "def f(x): return range(10**15)"),
     _work("a range longer than a machine word", "def f(x): return range(10**30)"),

@@ -67,13 +67,10 @@ class Control:
 NO_JAIL = "greenlit: no jail here"
 GUARD = f"""
 import os as _os
-try:
-    _os.getpgid(@host_pid@)
-    _seen = True
-except ProcessLookupError:
-    _seen = _os.path.exists('@host_file@')
-except OSError:
-    _seen = True
+_seen = _os.path.exists('@host_file@')
+try: _seen = _seen or (_os.getpid() != @host_pid@ and _os.getpgid(@host_pid@) >= 0)
+except ProcessLookupError: pass
+except OSError: _seen = True
 if _seen: raise SystemExit('{NO_JAIL}')
 """
 """First lines of every program that needs a jail. Where it sees the host after all, it does nothing."""

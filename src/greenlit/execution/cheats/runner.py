@@ -118,6 +118,7 @@ def try_cheat(judge: Judge, cheat: Cheat, host: Host, problems: Mapping[str, Pro
     if not may_run(cheat, judge):
         return Result(cheat, "not run", note=cheat.needs_jail)
     *earlier, last = cheat.programs(host.places)
+    workers = _workers(judge)
     began = time.monotonic()
     for program in earlier:
         judge.judge(problems["list"], program)
@@ -125,7 +126,7 @@ def try_cheat(judge: Judge, cheat: Cheat, host: Host, problems: Mapping[str, Pro
     seconds = time.monotonic() - began
     harm = _stray(host, last) or host.harm()
     again = judge.judge(problems["list"], filled(RIGHT, {}))
-    return _result(cheat, found, again, seconds, harm)
+    return _result(cheat, found, again, seconds, harm or _dead(workers, judge))
 
 
 def try_together(judge: Judge, cheats: list[Cheat], host: Host, problems: Mapping[str, Problem]) -> Iterator[Result]:
@@ -133,11 +134,21 @@ def try_together(judge: Judge, cheats: list[Cheat], host: Host, problems: Mappin
     jobs = []
     for cheat in cheats:
         jobs += [(problems[cheat.problem], cheat.programs(host.places)[-1]), (problems["list"], filled(RIGHT, {}))]
-    began = time.monotonic()
+    workers, began = _workers(judge), time.monotonic()
     found = judge.judge_all(jobs)
     for cheat in cheats:
-        yield _result(cheat, next(found), next(found), time.monotonic() - began, host.harm())
-        began = time.monotonic()
+        judgement, again = next(found), next(found)
+        harm = host.harm() or _dead(workers, judge)
+        yield _result(cheat, judgement, again, time.monotonic() - began, harm)
+        workers, began = _workers(judge), time.monotonic()
+
+
+def _workers(judge: Judge) -> set[int]:
+    return {worker.process.pid for worker in judge.pool.workers}
+
+
+def _dead(workers: set[int], judge: Judge) -> str | None:
+    return None if workers <= _workers(judge) else "a worker of the judge died"
 
 
 def _result(cheat: Cheat, found: Judgement, again: Judgement, seconds: float, harm: str | None) -> Result:
