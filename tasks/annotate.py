@@ -12,6 +12,7 @@ from pathlib import Path
 
 from greenlit.config import AnnotateParams, load_params
 from greenlit.errors import exit_cleanly
+from greenlit.execution.cache import VerdictCache
 from greenlit.execution.cheats.gate import refuse_forgeable
 from greenlit.execution.judge import Judge
 from greenlit.grading import annotate, timing
@@ -31,11 +32,12 @@ def run(params: AnnotateParams, problems: Path, candidates: Path, annotated: Pat
         print(judge.banner, file=sys.stderr)
         refuse_forgeable(judge)
         with (
+            VerdictCache() as cache,
             progress("annotate", total, "programs") as bar,
             atomic_write(annotated) as rows,
             atomic_write(timings) as times,
         ):
-            for row, judgement in annotate(known, read_rows(candidates, Candidate), judge, bar):
+            for row, judgement in annotate(known, read_rows(candidates, Candidate), judge, bar, cache):
                 rows.write(to_line(row))
                 times.write(json.dumps(timing(row, judgement)) + "\n")
 

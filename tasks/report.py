@@ -1,7 +1,7 @@
 """report: baseline and all methods side by side, every figure with its interval.
 
 Reads   assets/datasets/<ds>/test/{evaluations_baseline.json,<m>/evaluations_after.json}, the graded candidates beside
-        them, assets/rl/<ds>/manifest.json, results/<e>/<m>/logs/
+        them, assets/datasets/<ds>/audit.json, assets/rl/<ds>/manifest.json, results/<e>/<m>/logs/
 Writes  results/reports/<e>_summary.{json,md}                           figures, and the same to read
         results/reports/<e>_{pass_at_k,by_problem,training}.csv         for `dvc plots`
         results/reports/<e>_{pass_at_k,by_problem,verdicts,training}.png
@@ -38,6 +38,7 @@ def run(params: Params, paths: Paths) -> None:
         (paths.rl / "manifest.json").as_posix(),
         {name: (paths.method(name) / "merged").as_posix() for name in params.methods},
         facts(),
+        read_json(paths.audit),
     )
     folder = paths.report("summary.json").parent
     write_json(paths.report("summary.json"), summary)

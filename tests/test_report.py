@@ -25,6 +25,16 @@ from greenlit.evaluation.report import (
 from greenlit.evaluation.summary import evaluation_document, summarise
 from greenlit.evaluation.tables import training_rows, write_tables
 
+AUDIT = {
+    "kept": {"train": 5, "validation": 1, "test": 2},
+    "grades": {split: {"A": 1, "B": 0, "C": 0} for split in ("train", "validation", "test")},
+    "quarantined_by_split": {"train": 3, "validation": 0, "test": 0},
+    "marks": {"weak tests": 4},
+    "dropped_by_reason": {"repeats a problem of test": 6},
+    "quarantined_by_reason": {"its own reference does not pass (failed)": 3},
+    "problems": {"many": {}},
+}
+
 
 def evaluation(validation, test, **changes):
     splits = {
@@ -48,6 +58,7 @@ def summary_of(after, baseline=None, **changes):
         "rl_manifest": "assets/rl/starter/manifest.json",
         "checkpoint": {method: f"results/demo/{method}/merged" for method in after},
         "facts": {"packages": {"torch": "2.13.0"}},
+        "audit": AUDIT,
     }
     return build_summary(**(given | changes))
 
@@ -244,6 +255,9 @@ def test_the_report_answers_first_and_shows_everything(tmp_path, summary):
         "## evaluate: validation",
         "| failed | 9 (56.2%) | 7 (43.8%) |",
         "| packages.torch | 2.13.0 |",
+        "## prepare: oracle audit",
+        "| train | 5 | 1 | 0 | 0 | 3 |",
+        "| quarantined: its own reference does not pass (failed) | 3 |",
     ):
         assert piece in text
     assert "of 4 test problems, the greedy program of 2 changed from failing to passing and of 1 from" in text

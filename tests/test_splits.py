@@ -9,8 +9,10 @@ from greenlit.config import AnnotateParams, DatasetParams, Limits, PrepareParams
 from greenlit.errors import ConfigError, DataError
 from greenlit.execution.judge import Judge
 from greenlit.problems.adapters import adapter_for
+from greenlit.problems.audit import Audit
 from greenlit.problems.own import split_of
-from greenlit.problems.splits import Audit, split_problems, with_roles
+from greenlit.problems.records import Dropped
+from greenlit.problems.splits import all_filled, split_problems, with_roles
 from greenlit.types import AssertTest, CallTest, Problem, ScriptTest
 
 
@@ -30,7 +32,7 @@ def judge():
 
 def splits(judge: Judge, problems: list[Problem], **params) -> tuple[dict[str, list[str]], Audit]:
     audit = Audit()
-    made = split_problems(problems, PrepareParams(**params), judge, audit)
+    made = split_problems(problems, PrepareParams(**{"mutants": 0, **params}), judge, audit)
     return {split: [row.task_id for row in rows] for split, rows in made.items()}, audit
 
 
@@ -45,14 +47,14 @@ def test_what_repeats_a_test_problem_leaves_train(judge: Judge) -> None:
     assert audit.as_dict()["dropped"] == {"c": "repeats a problem of test", "d": "repeats a problem of test"}
 
 
-def test_a_reference_that_fails_its_own_tests_is_dropped_with_the_reason(judge: Judge) -> None:
+def test_a_reference_that_fails_its_own_tests_is_quarantined_with_the_reason(judge: Judge) -> None:
     wrong = problem("w", "train", 9, reference="def f(x):\n    return x\n")
     broken = problem("s", "train", 8, reference="def f(x) return x")
     made, audit = splits(judge, [wrong, broken, *GOOD])
     assert made["train"] == ["a", "b"]
     told = audit.as_dict()
-    assert told["dropped"]["w"] == "its own reference does not pass (failed): test 0: assert f(0) == 9: got 0"
-    assert told["dropped_by_reason"] == {
+    assert told["quarantined"]["w"] == "its own reference does not pass (failed): test 0: assert f(0) == 9: got 0"
+    assert told["quarantined_by_reason"] == {
         "its own reference does not pass (failed)": 1,
         "its own reference does not pass (syntax)": 1,
     }
@@ -64,15 +66,17 @@ def test_tests_that_cannot_be_judged_outside_are_reported_not_guessed(judge: Jud
     looping = problem("l", "train", 33).model_copy(update={"tests": [loop]})
     made, audit = splits(judge, [*GOOD, looping])
     assert made["train"] == ["a", "b"]
-    assert audit.dropped["l"][0] == "its tests cannot be judged outside the program"
-    assert audit.dropped["l"][1]
+    (row,) = audit.quarantined()
+    assert (row.task_id, row.split, row.reason) == ("l", "train", "its tests cannot be judged")
+    assert row.detail
 
 
 def test_problems_without_a_reference_are_kept_and_counted(judge: Judge) -> None:
     bare = GOOD[2].model_copy(update={"task_id": "n", "prompt": "Bare", "reference": []})
     made, audit = splits(judge, [*GOOD, bare])
     assert made["train"] == ["a", "b", "n"]
-    assert audit.no_reference == 1
+    assert audit.as_dict()["no_reference"] == 1
+    assert audit.as_dict()["problems"]["n"]["grade"] == "C"
 
 
 def test_limits_take_the_first_and_say_what_they_left_out(judge: Judge) -> None:
@@ -84,10 +88,23 @@ def test_limits_take_the_first_and_say_what_they_left_out(judge: Judge) -> None:
 def test_no_split_no_training(judge: Judge) -> None:
     _, audit = splits(judge, [*GOOD, problem("x", None, 7)])
     assert audit.dropped == {"x": ("in no split", "")}
-    with pytest.raises(DataError, match="test: no problems left"):
-        splits(judge, [GOOD[0], GOOD[2]])
     with pytest.raises(DataError, match="task_id: 'a' stands twice"):
         splits(judge, [*GOOD, GOOD[2]])
+
+
+def test_every_split_needs_problems() -> None:
+    filled = {"train": GOOD[2:], "validation": GOOD[:1], "test": GOOD[1:2]}
+    all_filled(filled, "x", evaluation_only=False)
+    with pytest.raises(DataError, match="test: no problems left"):
+        all_filled({**filled, "test": []}, "x", evaluation_only=False)
+    with pytest.raises(DataError, match=r"x: for evaluation only: .* nothing may learn from them"):
+        all_filled({**filled, "train": [], "validation": []}, "x", evaluation_only=True)
+
+
+def test_records_that_give_no_problem_are_counted_under_their_reason(judge: Judge) -> None:
+    _, audit = splits(judge, [*GOOD, Dropped("p1", "needs a picture"), Dropped("p2", "needs a picture", "two")])
+    assert audit.as_dict()["dropped_by_reason"] == {"needs a picture": 2}
+    assert audit.as_dict()["dropped"] == {"p1": "needs a picture", "p2": "needs a picture: two"}
 
 
 @pytest.mark.parametrize(("shown", "roles"), [(0, "rrr"), (1, "srr"), (2, "ssr"), (9, "ssr")])
@@ -124,7 +141,7 @@ def test_own_problems_are_read_split_and_judged(judge: Judge, tmp_path: Path) ->
     source = adapter_for(params).fetch(params, raw)
     assert source["path"] == str(file)
     made, audit = splits(judge, list(adapter_for(params).load(raw, params, Limits(), 0)))
-    assert sum(map(len, made.values())) == audit.reference_passes == 40
+    assert sum(map(len, made.values())) == audit.as_dict()["reference_passes"] == 40
     assert all(split_of(task_id) == split for split, ids in made.items() for task_id in ids)
     assert all(made.values())
 
@@ -140,7 +157,7 @@ def test_own_problems_that_cannot_be_read(tmp_path: Path) -> None:
         adapter_for(gone).fetch(gone, tmp_path)
     with pytest.raises(ConfigError, match="no dataset 'nope'") as error:
         adapter_for(DatasetParams(name="nope"))
-    assert error.value.hint == "one of starter, file, mbpp"
+    assert error.value.hint == "one of starter, file, mbpp, humaneval, apps, taco, leetcode"
 
 
 def test_shares_of_the_splits() -> None:

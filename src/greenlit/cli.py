@@ -102,6 +102,48 @@ def reproduce(targets: list[str], force: bool) -> None:
 
 
 @app.command()
+def grade(
+    samples: Annotated[Path, typer.Option(help="JSONL with task_id, and solution or completion (.gz too).")],
+    out: Annotated[Path, typer.Option(help="Where the graded rows go, one per sample, in their order.")],
+    problems: Annotated[Path | None, typer.Option(help="JSONL of problems: task_id and tests.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="A dataset instead of a file of problems, e.g. mbpp.")] = None,
+    path: Annotated[Path | None, typer.Option(help="The dataset's file, where it is not to be downloaded.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; GREENLIT_WORKERS, or one per core.")] = None,
+    timeout_s: Annotated[
+        float | None, typer.Option(help="CPU seconds per run at most; twice that by the wall.")
+    ] = None,
+    memory_mib: Annotated[int | None, typer.Option(help="Address space of a program, in MiB.")] = None,
+    k: Annotated[str, typer.Option(help="Comma-separated ks of pass@k.")] = "1,10,100",
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Judge all anew; keep no verdicts for later.")] = False,
+    allow_portable: Annotated[
+        bool, typer.Option("--allow-portable", help="Allow the level without a jail, where no other works.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON object.")] = False,
+) -> None:
+    """Grade anyone's samples by execution: a verdict for each, and pass@k with intervals.
+
+    Stopped or killed, the same command goes on where it was.
+    """
+    from greenlit.grade.command import Options, grade_command
+
+    options = Options(
+        samples=samples,
+        out=out,
+        problems=problems,
+        dataset=dataset,
+        path=path,
+        workers=workers,
+        timeout_s=timeout_s,
+        memory_mib=memory_mib,
+        k=k,
+        cache=not no_cache,
+        allow_portable=allow_portable,
+        as_json=as_json,
+    )
+    sys.exit(grade_command(options))
+
+
+@app.command()
 def params(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of params.yaml instead.")] = False,
     file: Annotated[Path, typer.Option(help="The file to check.")] = Path("params.yaml"),

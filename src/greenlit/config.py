@@ -56,6 +56,14 @@ class PrepareParams(Section):
     """Problems to keep of each split."""
     shown_tests: int = Field(default=1, ge=0)
     """Tests of each problem that its prompt shows, where the dataset gives no roles."""
+    mutants: int = Field(default=6, ge=0)
+    """Wrong versions of each reference that the oracle audit runs against the tests; 0 turns that part off."""
+    kill_share: float = Field(default=0.75, ge=0, le=1)
+    """Share of these that the tests of a grade A problem catch; some are no worse than the reference, so below 1."""
+    min_tests: int = Field(default=3, ge=1)
+    """Tests that a grade A problem has at least; every assert of a script counts."""
+    slow_share: float = Field(default=0.5, gt=0)
+    """A problem whose reference takes more than this share of the longest CPU time allowed is marked slow."""
 
 
 class StarterModelParams(Section):

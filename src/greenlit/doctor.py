@@ -291,7 +291,7 @@ def _cheats(judge: "Judge", host: "Host") -> "Table":
     from greenlit.progress import progress
 
     with progress("doctor", len(CHEATS), "cheats") as bar:
-        return run_cheats(judge, host=host, after_each=lambda _: bar.advance())
+        return run_cheats(judge, CHEATS, host=host, after_each=lambda _: bar.advance())
 
 
 def _findings(table: "Table") -> Iterator[Line]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from greenlit.errors import DataError
+from greenlit.execution.cache import VerdictCache, judged
 from greenlit.execution.judge import Judge, Judgement
 from greenlit.program_metrics import novelties, program_metrics
 from greenlit.progress import Progress
@@ -13,18 +14,25 @@ from greenlit.types import Annotated, Candidate, Problem
 
 
 def annotate(
-    problems: Mapping[str, Problem], candidates: Iterable[Candidate], judge: Judge, bar: Progress
+    problems: Mapping[str, Problem],
+    candidates: Iterable[Candidate],
+    judge: Judge,
+    bar: Progress,
+    cache: VerdictCache | None = None,
 ) -> Iterator[tuple[Annotated, Judgement]]:
     """Yield each candidate with its verdict, and the judgement with its times.
 
     Candidates of one problem must stand together, as `generate` writes them.
+
+    Args:
+        cache: verdicts found before, so that a stage that was killed does not start at nothing.
 
     Raises:
         DataError: a candidate of an unknown problem.
     """
     for_judge, for_rows = itertools.tee(_groups(problems, candidates))
     jobs = ((problem, row.solution) for problem, rows in for_judge for row in rows)
-    judgements = judge.judge_all(jobs)
+    judgements = judged(judge, jobs, cache)
     for _, rows in for_rows:
         novelty = novelties([row.solution for row in rows])
         for row, new in zip(rows, novelty, strict=True):

@@ -36,6 +36,11 @@ class Paths:
         return Path("assets/datasets") / self.dataset / "audit.json"
 
     @property
+    def quarantine(self) -> Path:
+        """Problems that `prepare` found not fit to learn from, and why."""
+        return Path("assets/datasets") / self.dataset / "quarantine.jsonl"
+
+    @property
     def candidates(self) -> Path:
         """Samples on the train split."""
         return self._split("train") / "candidates.jsonl"

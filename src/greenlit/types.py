@@ -77,6 +77,9 @@ class Problem(Record):
     language: str = "python"
     entry_point: str | None = None
     starter_code: str = ""
+    """Where the program starts: shown in the prompt."""
+    prelude: str = ""
+    """What the dataset puts in front of every program (imports, classes), not shown; part of each candidate's code."""
     setup: str = ""
     """Test set-up code: runs after the program, before its tests."""
     reference: list[str] = []

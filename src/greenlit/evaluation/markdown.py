@@ -46,6 +46,7 @@ def write_markdown(
         *(f"![{_text(title)}]({_link(image, path.parent)})" for title, image in images.items()),
         *_outcomes(summary),
         *_changed(summary, examples),
+        *_audit(summary),
         *_meaning(summary),
         *_facts(summary),
     ]
@@ -153,6 +154,30 @@ def _meaning(summary: Mapping[str, Any]) -> list[str]:
         "candidate is left out, not counted as failed.",
     ]
     return ["## What the numbers mean, and what they do not", "\n".join(f"- {line}" for line in lines)]
+
+
+def _audit(summary: Mapping[str, Any]) -> list[str]:
+    """What the problems are worth that all of this was measured on."""
+    found = summary["audit"]
+    rows = [
+        (
+            split,
+            *(str(count) for count in (kept, *found["grades"][split].values(), found["quarantined_by_split"][split])),
+        )
+        for split, kept in found["kept"].items()
+    ]
+    reasons = [
+        *((f"kept, marked: {mark}", str(count)) for mark, count in found["marks"].items()),
+        *((f"dropped: {reason}", str(count)) for reason, count in found["dropped_by_reason"].items()),
+        *((f"quarantined: {reason}", str(count)) for reason, count in found["quarantined_by_reason"].items()),
+    ]
+    return [
+        "## prepare: oracle audit",
+        "A: the reference passes twice, and the tests catch wrong versions of it. B: it passes, but the tests are weak "
+        "or few, or it is slow. C: there is no reference. Quarantined: not fit to learn from, and not used.",
+        table(("split", "kept", "A", "B", "C", "quarantined"), rows),
+        *([table(("problems", "count"), reasons)] if reasons else []),
+    ]
 
 
 def _facts(summary: Mapping[str, Any]) -> list[str]:

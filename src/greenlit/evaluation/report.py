@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 NOT_MEASURED = "not measured"
+_AUDITED = ("kept", "grades", "quarantined_by_split", "marks", "dropped_by_reason", "quarantined_by_reason")
 _OUTCOMES = ("verdicts", "errors", "tokens_mean", "unique_ratio", "infra", "candidates", "model")
 
 
@@ -26,6 +27,7 @@ def build_summary(
     rl_manifest: str,
     checkpoint: Mapping[str, str],
     facts: Mapping[str, Any],
+    audit: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of results/reports/<experiment>_summary.json.
 
@@ -35,6 +37,7 @@ def build_summary(
         rl_manifest: path of the pairs' manifest, relative to the project.
         checkpoint: merged model's folder by method, relative to the project.
         facts: what else to tell about the run: hardware, packages, hashes.
+        audit: audit.json of the problems.
 
     Raises:
         MismatchError: an evaluation does not belong to this baseline.
@@ -75,6 +78,7 @@ def build_summary(
         "sandbox_level": baseline["level"],
         "mde": asdict(detectable_effect_of(baseline, "test")),
         "facts": dict(facts),
+        "audit": {key: audit[key] for key in _AUDITED},
     }
 
 

@@ -13,4 +13,18 @@ verdicts.py     answers -> test results -> a judgement
 worker.py       one judge process: owns at most one candidate at a time
 pool.py         the worker processes, seen from the main process
 judge.py        what the rest of Greenlit calls
+api.py          `judge(problems, candidates)`: the few lines that other people's code needs
+intake.py       what people hand in -> problems and programs
+cache.py        judgements found before, in a file
+
+`greenlit.execution.judge` is a module and can be called; it is loaded when it is first asked for.
 """
+
+import importlib
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    if name == "judge":
+        return importlib.import_module("greenlit.execution.judge")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,7 +22,7 @@ class Group:
         self.note = ""
         self._limit = 0
         self._killed = 0
-        label = f"greenlit-{os.getpid()}-{next(_numbers)}-{name}"
+        label = f"{_label()}-{os.getpid()}-{next(_numbers)}-{name}"
         try:
             for controller, parent in _parents().items():
                 folder = parent / label
@@ -72,12 +72,17 @@ class Group:
         self.folders = {}
 
 
+def _label() -> str:
+    """Process ids mean something only within their namespace, which groups do not know."""
+    return f"greenlit-{Path('/proc/self/ns/pid').stat().st_ino}"
+
+
 def remove_stale_groups() -> None:
-    """Remove empty groups of workers that were killed before they could."""
+    """Remove empty groups of workers of this process namespace that were killed before they could."""
     with contextlib.suppress(OSError):
         for parent in _parents().values():
-            for folder in parent.glob("greenlit-*-*"):
-                if not Path("/proc", folder.name.split("-")[1]).exists():
+            for folder in parent.glob(f"{_label()}-*"):
+                if not Path("/proc", folder.name.split("-")[2]).exists():
                     with contextlib.suppress(OSError):
                         folder.rmdir()
 

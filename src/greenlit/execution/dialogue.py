@@ -145,7 +145,7 @@ def judge_script(
     for _ in range(STARTS):
         relay = CallRelay(ROOM * 2 * limits.output_bytes)
         script, program = yield _dialogue(test.script, code, setup, limits, relay)
-        if script.started and (program.started or relay.last):
+        if script.started and (program.started or script.ended):
             findings.add(program)
             findings.parts_cpu_s.append(program.cpu_s or 0.0)
             return outcome(test, _fault(test.script, relay, script, program))
@@ -153,8 +153,10 @@ def judge_script(
 
 
 def _dialogue(script: Script, code: str, setup: Any, limits: Limits, relay: CallRelay) -> Dialogue:
+    # Within the wall-clock time, so that a script that an answer makes compute for ever ends by a clock of its own.
+    cpu_s = min(limits.script_cpu_s, limits.wall_s)
     return Dialogue(
-        requested(limits, code=script.helpers, setup=setup, steps=(script.step,), cpu_s=limits.script_cpu_s),
+        requested(limits, code=script.helpers, setup=setup, steps=(script.step,), cpu_s=cpu_s),
         requested(limits, code=code, setup=script.definitions, entry=script.entry),
         relay,
     )

@@ -158,27 +158,22 @@ class Lane:
         program = _memory_file(blueprint.program())
         root.mkdir(parents=True, exist_ok=True)
         try:
-            self._build(root, far.fileno(), program)
-            self.control.settimeout(START_S)
-            try:
-                if self.control.recv(16) != b"ready":
-                    raise NoJail("the zygote did not start")
-            except OSError as error:
-                raise NoJail(f"the zygote did not start ({error})") from None
+            with far:
+                self._build(root, far.fileno(), program)
+            self._greet()
         except BaseException:
-            far.close()
             self.close()
             raise
         finally:
-            far.close()
             os.close(program)
-        self.control.settimeout(None)
         self.own_bytes = _address_space(self.pid) if blueprint.packages else 0
 
     def _build(self, root: Path, control: int, program: int) -> None:
         spec = self.blueprint.specification(str(root), control, program, self.group.doors)
         command = [interpreter(), "-I", "-S", "-B", str(Path(__file__).with_name("jail.py")), json.dumps(spec)]
-        done = subprocess.run(command, pass_fds=(control, program), capture_output=True, env={}, text=True)
+        done = subprocess.run(
+            command, pass_fds=(control, program), capture_output=True, env={"PATH": os.defpath}, text=True
+        )
         try:
             answer = json.loads(done.stdout)
         except ValueError:
@@ -186,6 +181,15 @@ class Lane:
         if "error" in answer:
             raise NoJail(answer["error"])
         self.pid = answer["pid"]
+
+    def _greet(self) -> None:
+        self.control.settimeout(START_S)
+        try:
+            if self.control.recv(16) != b"ready":
+                raise NoJail("the zygote did not start")
+        except OSError as error:
+            raise NoJail(f"the zygote did not start ({error})") from None
+        self.control.settimeout(None)
 
     def fileno(self) -> int:
         """Readable when the run is over."""
@@ -229,7 +233,7 @@ class Lane:
         assert self.data is not None
         while not self.stopped:
             try:
-                part = self.data.recv(1 << 17)
+                part = self.data.recv(1 << 16)
             except BlockingIOError:
                 return True
             except OSError:
@@ -248,6 +252,8 @@ class Lane:
             self.stopped = "stopped"
             with contextlib.suppress(OSError):
                 self.control.send(b"stop")
+                if self.data is not None:
+                    self.data.shutdown(socket.SHUT_WR)  # one that waits for calls ends by itself
 
     def finish(self) -> tuple[Run, bool]:
         """What happened, and whether the lane can be used again. Call it when `fileno()` is readable."""
@@ -475,5 +481,7 @@ _WHOSE = {
 
 
 def _address_space(pid: int) -> int:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    pid = int(children[0]) if children else pid  # bubblewrap's own process waits outside
     pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[0])
     return pages * os.sysconf("SC_PAGE_SIZE")

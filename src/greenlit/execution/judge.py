@@ -11,14 +11,16 @@ same program for the same problem runs once. A problem's reference solution is t
 
 import hashlib
 import json
+import operator
 import os
 import shutil
+import sys
 import tempfile
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, Self, get_args
 
 from pydantic_core import to_jsonable_python
@@ -31,7 +33,7 @@ from greenlit.execution.portable import NAME as PORTABLE
 from greenlit.types import AssertTest, Problem, Role, Verdict
 
 AHEAD_PER_WORKER = 64
-REMEMBERED = 50_000
+REMEMBERED = 4_096
 
 
 @dataclass(frozen=True)
@@ -364,7 +366,9 @@ def _judgement(problem: Problem, answer: dict[str, Any] | None, level: str) -> J
         )
         answer = {"cpu_s": None, "wall_s": None}
     else:
-        tests = tuple(sorted((TestResult(**found) for found in answer["tests"]), key=lambda test: test.index))
+        roles = [test.role for test in problem.tests]
+        found = sorted(answer["tests"], key=operator.itemgetter(0))
+        tests = tuple(TestResult(index, roles[index], passed, kind, error) for index, passed, kind, error in found)
     seen = [test for test in tests if test.role != "hidden"]
     hidden = [test for test in tests if test.role == "hidden"]
     culprit = _culprit(seen) or _culprit(hidden)
@@ -404,3 +408,15 @@ def _verdict(tests: list[TestResult], passed: bool | None) -> Verdict:
         return "passed" if passed else "infra"
     kind = culprit.kind if culprit.passed is False else "infra"
     return next(name for name in get_args(Verdict) if name == kind)
+
+
+class _Callable(ModuleType):
+    """This module, which is also the function `greenlit.execution.judge`: both names are promised, and they are one."""
+
+    def __call__(self, *problems_and_candidates: Any, **options: Any) -> Iterator[Judgement]:
+        from greenlit.execution.api import judge
+
+        return judge(*problems_and_candidates, **options)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -48,11 +48,13 @@ def judge_programs(
     tests: Sequence[TestPlan], code: str, limits: Limits, findings: Findings
 ) -> Generator[Request, Run, Judged]:
     """Judge all stdio tests."""
-    if len(tests) > 1 and not _UNSHARED.search(code):
-        judged = yield from _together(tests, code, limits, findings)
-        if judged is not None:
-            return judged
-    return (yield from _each_alone(tests, code, limits, findings))
+    # The file limit is made for outputs; a process that makes the file for its input itself is under it.
+    together = [test for test in tests if len(test.stdin.encode("utf-8", "replace")) <= limits.output_bytes]
+    judged: Judged | None = {}
+    if len(together) > 1 and not _UNSHARED.search(code):
+        judged = yield from _together(together, code, limits, findings)
+    rest = [test for test in tests if test.index not in (judged or {})]
+    return {**(judged or {}), **(yield from _each_alone(rest, code, limits, findings))}
 
 
 def _each_alone(

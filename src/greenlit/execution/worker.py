@@ -32,7 +32,7 @@ from greenlit.execution.portable import Portable, harden_worker
 from greenlit.execution.split import Plan, plan_tests
 from greenlit.execution.verdicts import Judging, Limits, judging
 
-KNOWN_PROBLEMS = 64
+KNOWN_PROBLEMS = 256
 REFERENCES = 3
 LANES = 6
 PARK_S = 0.03
@@ -78,7 +78,7 @@ class Link:
         gone = False
         while not gone:
             try:
-                part = self.stream.recv(1 << 18)
+                part = self.stream.recv(1 << 16)
             except BlockingIOError:
                 break
             except OSError:
@@ -153,7 +153,9 @@ class Worker:
                 elif descriptor in self.watched:
                     self._look(descriptor)
                 else:
-                    self.epoll.unregister(descriptor)  # the jail of an idle lane is gone; its next user finds out
+                    # The jail of an idle lane is gone, which its next user finds out; or a run has just been finished.
+                    with contextlib.suppress(OSError):
+                        self.epoll.unregister(descriptor)
 
     def _patience_s(self) -> float | None:
         """How long nothing needs to be done but to wait."""

@@ -19,7 +19,6 @@ import gc
 import marshal
 import posix
 import resource
-import select
 import struct
 import sys
 import time
@@ -34,13 +33,14 @@ REPORT = struct.Struct("=8siidd")
 """How it ended, signal, exit status, CPU seconds, wall seconds."""
 STARVED, PATIENCE = 0.2, 4
 """As in level.py."""
-TICK_S = 0.005
+TICK_S, SLICE_S = 0.005, 0.25
+"""How often at most, and at least, to look at what a candidate has used."""
+CHILD = (_signal.SIGCHLD,)
 OPEN_FILES = 64
 PROCESSES = 64
 STACK_BYTES = 64 << 20
 PRELOADED = (
-    "bisect", "collections", "copy", "datetime", "functools", "heapq", "itertools", "math", "operator", "random", "re",
-    "string", "typing",
+    "bisect", "collections", "copy", "functools", "heapq", "itertools", "math", "operator", "re", "string", "typing",
 )  # fmt: skip
 """What programs import most. Each module makes every fork a little dearer, so no more than that."""
 
@@ -174,10 +174,10 @@ class Zygote:
                     self.become_candidate(order, handed)
                 finally:
                     posix._exit(99)
-            for descriptor in handed:
-                posix.close(descriptor)
             report = self.watch(pid, order, begun) if pid > 0 else (b"nofork", 0, 0, 0.0, 0.0)
             self.control.send(REPORT.pack(*report))
+            for descriptor in handed:
+                posix.close(descriptor)
             wipe("/tmp")
 
     def become_candidate(self, order: tuple, handed: memoryview) -> None:
@@ -205,49 +205,52 @@ class Zygote:
             if not part:
                 posix._exit(98)
             content += part
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
         gc.enable()
         self.serve(marshal.loads(content))
 
     def watch(self, pid: int, order: tuple, begun: float) -> tuple:
-        """Wait until it ends, by itself or because its time is up; then end what it started."""
+        """Wait until it ends, by itself or because its time is up; then end what it started.
+
+        While the candidate lives, each page that this process writes to is copied first. So it sleeps at once, and does
+        what else there is to do afterwards.
+        """
         cpu_limit_s, wall_limit_s = order[:2]
-        clock = (~pid << 3) | 2
-        exit_fd = posix.pidfd_open(pid)
-        poll = select.poll()
-        poll.register(exit_fd, select.POLLIN)
-        poll.register(CONTROL, select.POLLIN)
         ended = b""
-        wait_s = min(cpu_limit_s, wall_limit_s)
-        while not ended:
-            ready = {descriptor for descriptor, _ in poll.poll(max(1, int(wait_s * 1000) + 1))}
+        wait_s = min(cpu_limit_s, wall_limit_s, SLICE_S)
+        while True:
+            _signal.sigtimedwait(CHILD, wait_s)
+            found, status, usage = posix.wait4(pid, posix.WNOHANG)
             wall_s = time.monotonic() - begun
-            if exit_fd in ready:
-                ended = b"exited"
-            elif CONTROL in ready:
-                if not self.control.recv(64):
-                    posix._exit(0)
+            if found:
+                break
+            used_s = time.clock_gettime((~pid << 3) | 2)
+            # A program that computes but gets little of a busy machine is no sleeper: it may have more wall time.
+            wall_end_s = wall_limit_s * (PATIENCE if used_s > STARVED * wall_s else 1)
+            if used_s > cpu_limit_s:
+                ended = b"cpu"
+            elif wall_s > wall_end_s:
+                ended = b"wall"
+            elif self.told_to_stop():
                 ended = b"stopped"
-            else:
-                used_s = time.clock_gettime(clock)
-                # A program that computes but gets little of a busy machine is no sleeper: it may have more wall time.
-                wall_end_s = wall_limit_s * (PATIENCE if used_s > STARVED * wall_s else 1)
-                if used_s > cpu_limit_s:
-                    ended = b"cpu"
-                elif wall_s > wall_end_s:
-                    ended = b"wall"
-                else:
-                    wait_s = max(TICK_S, min(cpu_limit_s - used_s, wall_end_s - wall_s, wall_limit_s))
-        if ended != b"exited":
-            posix.kill(pid, _signal.SIGKILL)
-        _, status, usage = posix.wait4(pid, 0)
-        posix.close(exit_fd)
+            if ended:
+                posix.kill(pid, _signal.SIGKILL)
+                _, status, usage = posix.wait4(pid, 0)
+                break
+            wait_s = max(TICK_S, min(cpu_limit_s - used_s, wall_end_s - wall_s, SLICE_S))
         if kill_all_others():
             reap()
         code = posix.waitstatus_to_exitcode(status)
-        cpu_s = usage.ru_utime + usage.ru_stime
-        if ended == b"exited" and code == -_signal.SIGXCPU:
-            ended = b"cpu"
-        return ended, max(0, -code), max(0, code), cpu_s, time.monotonic() - begun
+        return ended or b"exited", max(0, -code), max(0, code), usage.ru_utime + usage.ru_stime, wall_s
+
+    def told_to_stop(self) -> bool:
+        """Has the worker had enough of this candidate? Ends the jail when there is no worker any more."""
+        try:
+            if not self.control.recv(ORDER.size, _socket.MSG_DONTWAIT):
+                posix._exit(0)
+        except BlockingIOError:
+            return False
+        return True
 
 
 def main(spec: dict, child: dict, install: Callable[[str], None]) -> None:
@@ -256,6 +259,7 @@ def main(spec: dict, child: dict, install: Callable[[str], None]) -> None:
         posix._exit(70)
     for number in (_signal.SIGINT, _signal.SIGPIPE, _signal.SIGXFSZ):
         _signal.signal(number, _signal.SIG_DFL)  # process 1 without handlers: no signal of its own jail reaches it
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, CHILD)
     for number in (REQUEST, ANSWERS, CALLS):
         posix.dup2(0, number)  # so that descriptors which arrive get other numbers
     sys.path[:] = [*sys.path, *spec["packages"]]
@@ -275,7 +279,6 @@ def main(spec: dict, child: dict, install: Callable[[str], None]) -> None:
         resource.setrlimit(which, (limit, hard if which == resource.RLIMIT_STACK else limit))
     warm_up(child["encode"])
     child["prepare"]()
-    sys.modules["random"].seed(0)
     gc.collect()
     gc.freeze()
     gc.disable()

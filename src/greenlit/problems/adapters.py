@@ -1,14 +1,19 @@
 """The datasets by name: how each is fetched, and how its records become problems."""
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from greenlit.config import DatasetParams, Limits
 from greenlit.errors import ConfigError, DataError, WorldError
-from greenlit.jsonl import atomic_write
+from greenlit.jsonl import atomic_write, read_json_lines
+from greenlit.problems.apps import load_apps
+from greenlit.problems.humaneval import load_humaneval
+from greenlit.problems.leetcode import load_leetcode
+from greenlit.problems.records import Dropped
+from greenlit.problems.taco import load_taco
 from greenlit.types import Problem
 from greenlit.workspace import sha256_file
 
@@ -18,11 +23,14 @@ class Adapter:
     """One dataset.
 
     `fetch(params, folder)` puts the raw records into a folder and returns where they came from;
-    `load(folder, params, limits, seed)` yields the problems in the dataset's own order, with their split.
+    `load(folder, params, limits, seed)` yields the problems in the dataset's own order, with their split, and a
+    `Dropped` for each record that gives none.
     """
 
     fetch: Callable[[DatasetParams, Path], dict[str, Any]]
-    load: Callable[[Path, DatasetParams, Limits, int], Iterator[Problem]]
+    load: Callable[[Path, DatasetParams, Limits, int], Iterator[Problem | Dropped]]
+    evaluation_only: bool = False
+    """All its problems are test problems: nothing may learn from them."""
 
 
 def adapter_for(params: DatasetParams) -> Adapter:
@@ -94,10 +102,56 @@ def _load_own(folder: Path, params: DatasetParams, limits: Limits, seed: int) ->
     yield from load_own(_only_file(folder))
 
 
+def _from_hub(hub_id: str, config: str | None = None) -> Callable[[DatasetParams, Path], dict[str, Any]]:
+    """Fetch a dataset that has one edition: a local file of its rows, or all splits from the hub."""
+
+    def fetch(params: DatasetParams, folder: Path) -> dict[str, Any]:
+        _one_edition(params)
+        if params.path is not None:
+            return _copy_local(params.path, folder)
+        rows, revision = _hub_rows(hub_id, config, params.revision)
+        with atomic_write(folder / f"{params.name}.jsonl") as stream:
+            stream.writelines(rows)
+        return {"hub_id": hub_id, "revision": revision}
+
+    return fetch
+
+
+def _fetch_apps(params: DatasetParams, folder: Path) -> dict[str, Any]:
+    _one_edition(params)
+    if params.path is None:
+        raise ConfigError(
+            "params.yaml: dataset.path: must name a file of APPS (found null): on the hub it is a loading script, "
+            "which the datasets library no longer runs",
+            hint="download train.jsonl of huggingface.co/datasets/codeparrot/apps",
+        )
+    return _copy_local(params.path, folder)
+
+
+def _one_edition(params: DatasetParams) -> None:
+    if params.variant is not None:
+        raise ConfigError(f"params.yaml: dataset.variant: {params.name} has one edition (found {params.variant!r})")
+
+
+def _rows_of(load: Callable[[Iterable[dict[str, Any]]], Iterator[Problem | Dropped]]) -> Callable[..., Any]:
+    """Read the one raw file line by line."""
+
+    def load_file(folder: Path, params: DatasetParams, limits: Limits, seed: int) -> Iterator[Problem | Dropped]:
+        yield from load(row for _, row in read_json_lines(_only_file(folder)))
+
+    return load_file
+
+
 ADAPTERS: Mapping[str, Adapter] = {
     "starter": Adapter(_fetch_starter, _load_starter),
     "file": Adapter(_fetch_own, _load_own),
     "mbpp": Adapter(_fetch_mbpp, _load_mbpp),
+    "humaneval": Adapter(
+        _from_hub("openai/openai_humaneval", "openai_humaneval"), _rows_of(load_humaneval), evaluation_only=True
+    ),
+    "apps": Adapter(_fetch_apps, _rows_of(load_apps)),
+    "taco": Adapter(_from_hub("likaixin/TACO-verified"), _rows_of(load_taco)),
+    "leetcode": Adapter(_from_hub("newfacade/LeetCodeDataset"), _rows_of(load_leetcode)),
 }
 
 
@@ -117,8 +171,8 @@ def _only_file(folder: Path) -> Path:
     return files[0]
 
 
-def _hub_rows(hub_id: str, variant: str, revision: str | None) -> tuple[Iterator[str], str]:
-    """Lines of JSON of all splits of a hub dataset, and the commit they come from."""
+def _hub_rows(hub_id: str, variant: str | None, revision: str | None) -> tuple[Iterator[str], str]:
+    """Lines of JSON of all splits of a hub dataset, each with its `split`, and the commit they come from."""
     import json
 
     import httpx
@@ -133,5 +187,6 @@ def _hub_rows(hub_id: str, variant: str, revision: str | None) -> tuple[Iterator
             f"{hub_id}: the hub did not answer ({error})",
             hint="check the network, or name a local file in dataset.path",
         ) from error
-    lines = (json.dumps(row, ensure_ascii=False) + "\n" for name in sorted(splits) for row in splits[name])
+    rows = ({**row, "split": name} for name in sorted(splits) for row in splits[name])
+    lines = (json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
     return lines, commit

@@ -20,6 +20,7 @@ from typing import Any
 from greenlit.errors import DataError
 from greenlit.execution.parsing import UNPARSABLE, parsed
 from greenlit.jsonl import read_json_lines
+from greenlit.problems.records import check_columns, plain_lines
 from greenlit.types import AssertTest, Problem, Split
 
 VARIANTS = ("full", "sanitized")
@@ -74,22 +75,11 @@ def load_mbpp(rows: Iterable[Mapping[str, Any]], variant: str = "full") -> Itera
     if variant not in VARIANTS:
         raise DataError(f"mbpp has no variant {variant!r}: it has {', '.join(VARIANTS)}")
     for number, row in enumerate(rows, start=1):
-        _check_columns(number, row, variant)
+        place = f"mbpp ({variant}): row {number}"
+        if isinstance(row.get("task_id"), int):
+            place += f" (task_id {row['task_id']})"
+        check_columns(place, row, {**_COMMON, **_COLUMNS[variant]})
         yield _problem(number, row, variant)
-
-
-def _check_columns(number: int, row: Mapping[str, Any], variant: str) -> None:
-    place = f"mbpp ({variant}): row {number}"
-    if isinstance(row.get("task_id"), int):
-        place += f" (task_id {row['task_id']})"
-    for column, kind in {**_COMMON, **_COLUMNS[variant]}.items():
-        if column not in row:
-            raise DataError(f"{place}: column `{column}` is missing (found {', '.join(sorted(row))})")
-        value = row[column]
-        # The hub's library hands lists over as arrays of its own; anything that iterates and is no text will do.
-        fits = isinstance(value, kind) or (kind is list and hasattr(value, "__iter__") and not isinstance(value, str))
-        if not fits:
-            raise DataError(f"{place}: column `{column}` must be {kind.__name__} (found {type(value).__name__})")
 
 
 def _problem(number: int, row: Mapping[str, Any], variant: str) -> Problem:
@@ -97,13 +87,13 @@ def _problem(number: int, row: Mapping[str, Any], variant: str) -> Problem:
     split = next(((name,) for ids, name in _SPLITS if task_id in ids), None)
     if split is None:
         raise DataError(f"mbpp ({variant}): row {number}: column `task_id` must be 1 to 974 (found {task_id})")
-    code = _lines(row["code"])
-    tests = [_lines(test).strip() for test in row["test_list"]]
+    code = plain_lines(row["code"])  # nearly all code is CRLF, four rows hold a bare CR
+    tests = [plain_lines(test).strip() for test in row["test_list"]]
     if not tests:
         raise DataError(f"mbpp ({variant}): row {number} (task_id {task_id}): column `test_list` is empty")
-    challenge = [_lines(test).strip() for test in row.get("challenge_test_list", [])] if variant == "full" else []
-    prompt = _lines(row["text" if variant == "full" else "prompt"]).strip()
-    setup = _lines(row["test_setup_code"] if variant == "full" else "\n".join(row["test_imports"]))
+    challenge = [plain_lines(test).strip() for test in row.get("challenge_test_list", [])] if variant == "full" else []
+    prompt = plain_lines(row["text" if variant == "full" else "prompt"]).strip()
+    setup = plain_lines(row["test_setup_code"] if variant == "full" else "\n".join(row["test_imports"]))
     tags = ["prompt"] if split[0] is None else []
     classes = _classes_used(code, setup)
     if classes:
@@ -122,11 +112,6 @@ def _problem(number: int, row: Mapping[str, Any], variant: str) -> Problem:
         source=f"mbpp/{variant}",
         tags=tags,
     )
-
-
-def _lines(text: str) -> str:
-    """Nearly all code is CRLF, four rows hold a bare CR."""
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _parse(code: str) -> list[ast.stmt]:

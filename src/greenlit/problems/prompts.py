@@ -13,6 +13,7 @@ from greenlit.types import AssertTest, CallTest, Problem, StdioTest
 
 INSTRUCTION = "Write a Python program that solves the problem. Answer with one Python code block and nothing else."
 _FENCE = re.compile(r"```[ \t]*([\w+-]*)[ \t]*\r?\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
+_FUTURE = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\n)*(?:from __future__ import [^\n]*\n\s*)+")
 _AFTER_PROGRAM = re.compile(r"\n(?:assert\b|\"\"\"|'''|```|\[DONE\]|<\|)")
 
 
@@ -57,16 +58,34 @@ def prompt_hash(prompt: str | list[dict[str, str]]) -> str:
 
 
 def extract(text: str, problem: Problem, chat: bool) -> str:
-    """The program in a completion; empty when there is none.
+    """The program in a completion, with the problem's prelude before it; empty when there is none.
 
     A fenced block wins: the last one that defines the entry point, else the first Python one. Without a fence a base
     model's text is the program, up to where it starts on something else (a new docstring, tests).
     """
-    text = text.replace("\r\n", "\n")
+    program = _written(text.replace("\r\n", "\n"), problem, chat)
+    return with_prelude(program, problem.prelude) if program else ""
+
+
+def with_prelude(program: str, prelude: str) -> str:
+    """The program behind what the dataset puts in front of it, unless it stands there already.
+
+    Imports from `__future__` stay in the first lines, where alone they are legal.
+    """
+    if program.startswith(prelude):
+        return program
+    first = _FUTURE.match(program)
+    start = first.end() if first else 0
+    return f"{program[:start]}{prelude.rstrip()}\n\n{program[start:]}"
+
+
+def _written(text: str, problem: Problem, chat: bool) -> str:
+    """What the model wrote as its program."""
     blocks = [(language.lower(), body) for language, body in _FENCE.findall(text)]
     python = [body for language, body in blocks if language in {"", "py", "python", "python3"}]
     if python:
-        defining = [body for body in python if problem.entry_point and defines(body, problem.entry_point)]
+        name = (problem.entry_point or "").rpartition(".")[2]  # `f` of `Solution().f`
+        defining = [body for body in python if name and defines(body, name)]
         return (defining[-1] if defining else python[0]).strip("\n") + "\n"
     if chat:
         return text.strip("\n") + "\n" if _parses(text) and text.strip() else ""

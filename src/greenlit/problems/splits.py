@@ -1,53 +1,28 @@
-"""From an adapter's problems to train, validation and test: roles, leaks, broken references, limits."""
+"""From an adapter's problems to train, validation and test: roles, leaks, limits, and the oracle audit."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
 from greenlit.config import Limits, PrepareParams
 from greenlit.errors import DataError
 from greenlit.execution.judge import Judge
-from greenlit.execution.split import unsplittable
+from greenlit.problems.audit import Audit
+from greenlit.problems.oracle import audit_oracles
+from greenlit.problems.records import Dropped
 from greenlit.program_metrics import ast_hash
 from greenlit.types import SPLITS, Problem, Split
 
 
-@dataclass
-class Audit:
-    """What was kept and what was dropped, and why."""
-
-    kept: Counter[str] = field(default_factory=Counter)
-    dropped: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """task_id → reason, detail."""
-    reference_passes: int = 0
-    no_reference: int = 0
-
-    def as_dict(self) -> dict[str, object]:
-        """For audit.json."""
-        return {
-            "kept": {split: self.kept[split] for split in SPLITS},
-            "reference_passes": self.reference_passes,
-            "no_reference": self.no_reference,
-            "dropped_by_reason": dict(Counter(sorted(reason for reason, _ in self.dropped.values()))),
-            "dropped": {name: ": ".join(filter(None, why)) for name, why in sorted(self.dropped.items())},
-        }
-
-    def drop(self, problem: Problem, reason: str, detail: str = "") -> None:
-        """Note that a problem is left out, and why."""
-        self.dropped[problem.task_id] = (reason, detail)
-
-
 def split_problems(
-    problems: Iterable[Problem], params: PrepareParams, judge: Judge, audit: Audit
+    problems: Iterable[Problem | Dropped], params: PrepareParams, judge: Judge, audit: Audit, seed: int = 0
 ) -> dict[Split, list[Problem]]:
     """Problems by split, in the dataset's order.
 
     Test problems are placed first: what repeats a test or validation problem (same statement, or same reference up to
-    variable names) leaves train, never the other way round. Dropped too: problems whose own reference fails their
-    tests, and those whose tests cannot be judged without handing the answers to the program.
+    variable names) leaves train, never the other way round. Then the oracle audit (see oracle.py) puts those into
+    quarantine that are not fit to learn from. A split may end up empty: see `all_filled`.
 
     Raises:
-        DataError: a split ends up empty, or a task_id stands twice.
+        DataError: a task_id stands twice.
     """
     by_split: dict[Split, list[Problem]] = {split: [] for split in SPLITS}
     seen: set[str] = set()
@@ -55,20 +30,35 @@ def split_problems(
         if problem.task_id in seen:
             raise DataError(f"task_id: {problem.task_id!r} stands twice in the dataset")
         seen.add(problem.task_id)
-        if problem.split is None:
-            audit.drop(problem, "in no split")
+        if isinstance(problem, Dropped):
+            audit.drop(problem.task_id, problem.reason, problem.detail)
+        elif problem.split is None:
+            audit.drop(problem.task_id, "in no split")
         else:
             by_split[problem.split].append(with_roles(problem, params.shown_tests))
     without_leaks(by_split, audit)
-    limited = {split: _first(by_split[split], params.limits, split, audit) for split in SPLITS}
-    sound = {split: _sound(limited[split], judge, audit) for split in SPLITS}
-    for split, kept in sound.items():
-        audit.kept[split] = len(kept)
-        if not kept:
-            raise DataError(
-                f"{split}: no problems left", hint="see the reasons in audit.json, or another dataset.variant"
-            )
-    return sound
+    limited = ((split, row) for split in SPLITS for row in _first(by_split[split], params.limits, split, audit))
+    audit.cases = audit_oracles(limited, params, judge, seed)
+    kept = [case for case in audit.cases if not case.reason]
+    return {split: [case.problem for case in kept if case.split == split] for split in SPLITS}
+
+
+def all_filled(by_split: dict[Split, list[Problem]], dataset: str, evaluation_only: bool) -> None:
+    """Later stages need problems in every split.
+
+    Raises:
+        DataError: a split is empty; of a dataset for evaluation only, train and validation always are.
+    """
+    empty = [split for split in SPLITS if not by_split[split]]
+    if empty and evaluation_only:
+        raise DataError(
+            f"{dataset}: for evaluation only: all its problems are test problems, and nothing may learn from them",
+            hint="the audit of its problems is done; to train, set another dataset.name",
+        )
+    if empty:
+        raise DataError(
+            f"{empty[0]}: no problems left", hint="see the reasons in audit.json, or another dataset.variant"
+        )
 
 
 def with_roles(problem: Problem, shown: int) -> Problem:
@@ -95,7 +85,7 @@ def without_leaks(by_split: dict[Split, list[Problem]], audit: Audit) -> None:
             if clash is None:
                 kept.append(problem)
             else:
-                audit.drop(problem, f"repeats a problem of {clash}")
+                audit.drop(problem.task_id, f"repeats a problem of {clash}")
         for problem in kept:
             taken.update(dict.fromkeys(_marks(problem), split))
         by_split[split] = kept
@@ -112,25 +102,5 @@ def _marks(problem: Problem) -> Iterator[str]:
 def _first(problems: list[Problem], limits: Limits, split: Split, audit: Audit) -> list[Problem]:
     limit = getattr(limits, split)
     for problem in problems[limit:] if limit is not None else []:
-        audit.drop(problem, "over the limit")
+        audit.drop(problem.task_id, "over the limit")
     return problems[:limit]
-
-
-def _sound(problems: list[Problem], judge: Judge, audit: Audit) -> list[Problem]:
-    """Problems whose tests can be judged and whose reference, where there is one, passes them."""
-    judgeable = []
-    for problem in problems:
-        refused = unsplittable(problem)
-        if refused:
-            audit.drop(problem, "its tests cannot be judged outside the program", refused[0])
-        else:
-            judgeable.append(problem)
-    checked = [problem for problem in judgeable if problem.reference]
-    audit.no_reference += len(judgeable) - len(checked)
-    verdicts = judge.judge_all((problem, problem.reference[0]) for problem in checked)
-    for problem, judgement in zip(checked, verdicts, strict=True):
-        if judgement.passed_all is True:
-            audit.reference_passes += 1
-        else:
-            audit.drop(problem, f"its own reference does not pass ({judgement.verdict})", judgement.error or "")
-    return [problem for problem in judgeable if problem.task_id not in audit.dropped]

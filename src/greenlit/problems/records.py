@@ -1,0 +1,52 @@
+"""What the adapters share: a record that cannot become a problem, and columns that are missing or of another type."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from greenlit.errors import DataError
+from greenlit.execution.parsing import UNPARSABLE
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A record that is well-formed and still gives no problem: `prepare` counts it under its reason."""
+
+    task_id: str
+    reason: str
+    detail: str = ""
+
+
+def check_columns(place: str, row: Mapping[str, Any], columns: Mapping[str, type | tuple[type, ...]]) -> None:
+    """A row must have these columns, of these types.
+
+    Raises:
+        DataError: the message names the place, which should tell the row, and the column.
+    """
+    for column, kind in columns.items():
+        if column not in row:
+            raise DataError(f"{place}: column `{column}` is missing (found {', '.join(sorted(row))})")
+        value = row[column]
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        # The hub's library hands lists over as arrays of its own; anything that iterates and is no text will do.
+        listed = list in kinds and hasattr(value, "__iter__") and not isinstance(value, str | Mapping)
+        if not isinstance(value, kinds) and not listed:
+            names = " or ".join("null" if one is type(None) else one.__name__ for one in kinds)
+            raise DataError(f"{place}: column `{column}` must be {names} (found {type(value).__name__})")
+
+
+def plain_lines(text: str) -> str:
+    """CRLF and bare CR as LF."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def compiles(code: str) -> bool:
+    """Is this a program, as far as the compiler can tell? (`return` at the top parses, but does not compile.)"""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            compile(code, "<program>", "exec", dont_inherit=True)
+        except UNPARSABLE:
+            return False
+    return True
