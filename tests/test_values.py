@@ -395,3 +395,21 @@ def test_the_childs_code_loads_no_module_from_disk() -> None:
     code = marshal.dumps(shipping.child_code())
     out = subprocess.run([sys.executable, "-S", "-c", probe], input=code, capture_output=True, check=True)
     assert out.stdout.strip() == b"[]"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1e99999999", "1e-3000000", "1/0", " 1", "1.5", "nan"],
+    ids=["exponent", "small", "zero", "blank", "point", "nan"],
+)
+def test_only_what_a_fraction_looks_like_is_one(text: str) -> None:
+    with pytest.raises(values.BadFrame):
+        values.decode(["Q", text.encode().hex()])
+
+
+def test_values_that_are_small_to_send_and_endless_to_use_do_not_cross() -> None:
+    for tagged in (["r", "0", "e8d4a51000", "1"], ["r", "0", f"{10**30:x}", "1"], ["D", b"1E+99999999".hex()]):
+        with pytest.raises(values.BadFrame):
+            values.decode(tagged)
+    assert values.decode(["D", b"Infinity".hex()]) == Decimal("Infinity")
+    assert values.decode(["D", b"0E-9".hex()]) == 0
