@@ -220,6 +220,15 @@ def test_attacks_do_not_pass(judge: Judge, code: str) -> None:
     assert judge.judge(SQUARE, "def f(x): return x ** 2").passed
 
 
+@pytest.mark.parametrize(
+    "error", ["StopIteration", "StopIteration()", "StopAsyncIteration", "GeneratorExit", "SystemExit"]
+)
+def test_an_exception_cannot_end_the_tests_loop(judge: Judge, error: str) -> None:
+    asked = problem("for answer in map(f, range(3)):\n    assert answer == 7", "def f(x): return 7")
+    assert judge.judge(asked, asked.reference[0]).passed
+    assert judge.judge(asked, f"def f(x): raise {error}").passed is False
+
+
 def test_a_failure_names_the_line_of_the_test(judge: Judge) -> None:
     assert judge.judge(SQUARE, "def f(x): return 7").error == ("test 0: assert candidate(i) == i * i, 'square' square")
 
