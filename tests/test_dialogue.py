@@ -70,6 +70,7 @@ RIGHT = {
         "class Counter:\n    n = 0\nfor i in range(3):\n    Counter.n += 1\n    assert f() == Counter.n",
         "import itertools\nc = itertools.count(1)\ndef f(): return next(c)",
     ),
+    "much": ("for i in range(40):\n    s = chr(i + 64) * 60000\n    assert f(s) == s", "def f(x): return x"),
     "types": (
         "import decimal, fractions, datetime, collections\n"
         "for v in (None, True, 2 ** 70, 0.5, 1j, 'ü\\ud800', b'a', (1,), {1, 2}, frozenset({1}), {1: [2]}, range(3),\n"
@@ -180,7 +181,7 @@ WRONG = {
     "exits at once": ("import os\ndef f(x): os._exit(0)", "error"),
     "exits at the start": ("import os\nos._exit(0)", "error"),
     "crashes": ("import ctypes\ndef f(x): ctypes.string_at(0)", "error"),
-    "closes": ("import os\ndef f(x): os.close(4); os.close(5)", "error"),
+    "closes": ("import os, time\ndef f(x): os.close(4); time.sleep(60)", "error timeout"),
 }
 PASSED = "b'[\"passed\"]\\n'"
 ANSWER = """os.write(4, b'[%s,"value",["t",[["i","0"],["n"]]]]\\n'"""
@@ -209,7 +210,7 @@ ATTACKS = {
 @pytest.mark.parametrize(("code", "kind"), WRONG.values(), ids=WRONG.keys())
 def test_wrong_programs_do_not_pass(judge: Judge, code: str, kind: str) -> None:
     found = judge.judge(SQUARE, code)
-    assert (found.passed, found.verdict) == (False, kind), found
+    assert found.passed is False and found.verdict in kind.split(), found
 
 
 @pytest.mark.parametrize("code", ATTACKS.values(), ids=ATTACKS.keys())
