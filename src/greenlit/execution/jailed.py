@@ -405,7 +405,8 @@ class Jails:
         script = Talk(self.start(replace(dialogue.script, wall_s=patience_s)), dialogue.script.wall_s)
         program = Talk(self.start(replace(dialogue.program, wall_s=patience_s)), dialogue.program.wall_s)
         talks = (script, program)
-        script.lane.room = program.lane.room = dialogue.room
+        for talk in talks:
+            talk.lane.room = dialogue.room
         poll = select.poll()
         self._register_watch(poll)
         for talk in talks:
