@@ -19,6 +19,7 @@ judge.py        what the rest of Greenlit calls
 api.py          `judge(problems, candidates)`: the few lines that other people's code needs
 intake.py       what people hand in -> problems and programs
 cache.py        judgements found before, in a file
+cheats/         programs that want a verdict they did not earn, and what becomes of them
 
 `greenlit.execution.judge` is a module and can be called; it is loaded when it is first asked for.
 """
