@@ -117,15 +117,13 @@ def _become_zygote(spec: dict[str, Any]) -> NoReturn:
     os.chdir("/tmp")
     os.setsid()
     os.umask(0o022)
+    os.dup2(spec["program"], 101)
+    os.dup2(spec["control"], 102)
     null = os.open("/dev/null", os.O_RDWR)
-    os.dup2(spec["program"], 3)
-    os.dup2(spec["control"], 20)
-    for number in (0, 1, 2):
-        os.dup2(null, number)
-    os.set_inheritable(3, True)
-    os.set_inheritable(20, True)
+    for source, number in ((null, 0), (null, 1), (null, 2), (101, 3), (102, 20)):
+        os.dup2(source, number)
     os.closerange(4, 20)
-    os.closerange(21, 1024)
+    os.closerange(21, 2000)
     os.execve(spec["command"][0], spec["command"], spec["environment"])
 
 
