@@ -181,7 +181,7 @@ def _as_user(spec: dict[str, Any], root: str) -> int:
 def _as_bubblewrap(spec: dict[str, Any], root: str) -> int:
     """The same jail as `user` makes it, by the program `bwrap`: for machines where only that may."""
     arguments = ["bwrap", "--unshare-all", "--as-pid-1", "--new-session", "--cap-drop", "ALL"]
-    arguments += ["--hostname", "jail"]
+    arguments += ["--hostname", "jail", "--uid", str(INSIDE), "--gid", str(INSIDE)]
     for source, inside in spec["binds"]:
         if Path(source).is_symlink() and source == inside:
             arguments += ["--symlink", str(Path(source).readlink()), inside]
