@@ -13,6 +13,7 @@ from pathlib import Path
 from greenlit.config import AnnotateParams, load_params
 from greenlit.errors import exit_cleanly
 from greenlit.execution.cache import VerdictCache
+from greenlit.execution.cheats.gate import refuse_forgeable
 from greenlit.execution.judge import Judge
 from greenlit.grading import annotate, timing
 from greenlit.hardware import workers
@@ -24,20 +25,21 @@ from greenlit.types import Candidate
 
 
 def run(params: AnnotateParams, problems: Path, candidates: Path, annotated: Path, timings: Path) -> None:
-    """Judge all candidates."""
+    """Judge all candidates, unless the judge in use can be fooled: rewards come from these verdicts."""
     total = sum(1 for _ in read_lines(candidates))
     known = read_problems(problems)
-    with (
-        Judge(params, workers()) as judge,
-        VerdictCache() as cache,
-        progress("annotate", total, "programs") as bar,
-        atomic_write(annotated) as rows,
-        atomic_write(timings) as times,
-    ):
+    with Judge(params, workers()) as judge:
         print(judge.banner, file=sys.stderr)
-        for row, judgement in annotate(known, read_rows(candidates, Candidate), judge, bar, cache):
-            rows.write(to_line(row))
-            times.write(json.dumps(timing(row, judgement)) + "\n")
+        refuse_forgeable(judge)
+        with (
+            VerdictCache() as cache,
+            progress("annotate", total, "programs") as bar,
+            atomic_write(annotated) as rows,
+            atomic_write(timings) as times,
+        ):
+            for row, judgement in annotate(known, read_rows(candidates, Candidate), judge, bar, cache):
+                rows.write(to_line(row))
+                times.write(json.dumps(timing(row, judgement)) + "\n")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ Params  seed, dataset, prepare, annotate
 """
 
 import sys
+from typing import Any
 
 from greenlit.config import Params, load_params
 from greenlit.errors import exit_cleanly
@@ -16,7 +17,7 @@ from greenlit.hardware import workers
 from greenlit.jsonl import write_json, write_rows
 from greenlit.paths import Paths
 from greenlit.problems.adapters import adapter_for
-from greenlit.problems.audit import Audit, terminal_table
+from greenlit.problems.audit import Audit, reason_lines, terminal_table
 from greenlit.problems.splits import all_filled, split_problems
 from greenlit.types import FORMAT_VERSION, SPLITS
 
@@ -30,17 +31,19 @@ def run(params: Params, paths: Paths) -> None:
         by_split = split_problems(problems, params.prepare, judge, audit, params.seed)
         facts = {"format": FORMAT_VERSION, "dataset": params.dataset.name, "sandbox_level": judge.level}
     write_rows(paths.quarantine, audit.quarantined())
-    write_json(paths.audit, {**facts, **audit.as_dict()})
-    _show(audit)
+    found = audit.as_dict()
+    write_json(paths.audit, {**facts, **found})
+    _show(found)
     all_filled(by_split, params.dataset.name, adapter.evaluation_only)
     for split in SPLITS:
         write_rows(paths.problems(split), by_split[split])
 
 
-def _show(audit: Audit) -> None:
+def _show(found: dict[str, Any]) -> None:
     from rich.console import Console
 
-    Console(file=sys.stderr).print(terminal_table(audit))
+    Console(file=sys.stderr).print(terminal_table(found))
+    print("\n".join(reason_lines(found)), file=sys.stderr)
 
 
 def main() -> None:

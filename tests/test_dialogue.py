@@ -70,6 +70,7 @@ RIGHT = {
         "class Counter:\n    n = 0\nfor i in range(3):\n    Counter.n += 1\n    assert f() == Counter.n",
         "import itertools\nc = itertools.count(1)\ndef f(): return next(c)",
     ),
+    "much": ("for i in range(40):\n    s = chr(i + 64) * 60000\n    assert f(s) == s", "def f(x): return x"),
     "types": (
         "import decimal, fractions, datetime, collections\n"
         "for v in (None, True, 2 ** 70, 0.5, 1j, 'ü\\ud800', b'a', (1,), {1, 2}, frozenset({1}), {1: [2]}, range(3),\n"
@@ -180,7 +181,7 @@ WRONG = {
     "exits at once": ("import os\ndef f(x): os._exit(0)", "error"),
     "exits at the start": ("import os\nos._exit(0)", "error"),
     "crashes": ("import ctypes\ndef f(x): ctypes.string_at(0)", "error"),
-    "closes": ("import os, time\ndef f(x): os.close(4); time.sleep(60)", "error"),
+    "closes": ("import os, time\ndef f(x): os.close(4); time.sleep(60)", "error timeout"),
 }
 PASSED = "b'[\"passed\"]\\n'"
 ANSWER = """os.write(4, b'[%s,"value",["t",[["i","0"],["n"]]]]\\n'"""
@@ -209,7 +210,7 @@ ATTACKS = {
 @pytest.mark.parametrize(("code", "kind"), WRONG.values(), ids=WRONG.keys())
 def test_wrong_programs_do_not_pass(judge: Judge, code: str, kind: str) -> None:
     found = judge.judge(SQUARE, code)
-    assert (found.passed, found.verdict) == (False, kind), found
+    assert found.passed is False and found.verdict in kind.split(), found
 
 
 @pytest.mark.parametrize("code", ATTACKS.values(), ids=ATTACKS.keys())
@@ -218,6 +219,15 @@ def test_attacks_do_not_pass(judge: Judge, code: str) -> None:
     assert found.passed is False, found
     assert found.verdict in {"failed", "error", "timeout"}, found
     assert judge.judge(SQUARE, "def f(x): return x ** 2").passed
+
+
+@pytest.mark.parametrize(
+    "error", ["StopIteration", "StopIteration()", "StopAsyncIteration", "GeneratorExit", "SystemExit"]
+)
+def test_an_exception_cannot_end_the_tests_loop(judge: Judge, error: str) -> None:
+    asked = problem("for answer in map(f, range(3)):\n    assert answer == 7", "def f(x): return 7")
+    assert judge.judge(asked, asked.reference[0]).passed
+    assert judge.judge(asked, f"def f(x): raise {error}").passed is False
 
 
 def test_a_failure_names_the_line_of_the_test(judge: Judge) -> None:
@@ -414,27 +424,29 @@ def test_wrong_solutions_fail_where_humaneval_has_code_of_its_own(shared_data: P
         assert judge.judge(one, f"def {one.entry_point}(*a): return {wrong}").passed is False
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["LeetCodeDataset-v0.2.0-train.jsonl.gz", "LeetCodeDataset-v0.3.1-test.dev.jsonl.gz"])
-def test_leetcodes_references_pass(shared_data: Path, name: str) -> None:
-    path = shared_data / "leetcode" / name
+def test_leetcodes_references_pass_where_they_build_lists_and_trees(shared_data: Path, judge: Judge) -> None:
+    path = shared_data / "leetcode" / "LeetCodeDataset-v0.2.0-train.jsonl.gz"
     if not path.is_file():
         pytest.skip("needs LeetCodeDataset in ../shared/data")
+    rows = [json.loads(row) for row in gzip.decompress(path.read_bytes()).splitlines()]
     problems = [
         Problem(
-            task_id=str(row.get("task_id", number)),
+            task_id=row["meta"]["question_title"][:20],
             entry_point=row["entry_point"],
             reference=[f"{row['prompt']}\n{row['completion']}"],
             tests=[ScriptTest(code=row["test"])],
-            time_limit_s=10.0,
         )
-        for number, row in enumerate(map(json.loads, gzip.decompress(path.read_bytes()).splitlines()))
+        for row in rows
+        if "is_same_" in row["test"]
     ]
-    assert [why for one in problems for why in unsplittable(one)] == []
-    with Judge(AnnotateParams(allow_portable=True, timeout_s=30), workers=2) as judge:
-        found = list(judge.judge_all((one, one.reference[0]) for one in problems))
-    unlike = {one.task_id: judged.error for one, judged in zip(problems, found, strict=True) if not judged.passed}
-    assert unlike == {}
+    assert len(problems) == 46
+    assert all(test.script for one in problems for test in plan_tests(one).tests)
+    found = list(judge.judge_all((one, one.reference[0]) for one in problems))
+    assert [judged.error for judged in found if judged.passed is not True] == []
+    empty = "class Solution:\n    def __getattr__(self, name): return lambda *a, **k: {0}\n"
+    for wrong in ("None", "ListNode(7)", "TreeNode(7)", "object()"):
+        jobs = [(one, f"{one.reference[0]}\n{empty.format(wrong)}") for one in problems]
+        assert not any(judged.passed is not False for judged in judge.judge_all(jobs))
 
 
 def test_mixed_tests_of_a_problem_are_judged_together(judge: Judge) -> None:

@@ -21,6 +21,7 @@ TESTED = {
     "greenlit preset mbpp": "here",
     "greenlit preset starter": "here",
     "greenlit preset placebo": "tests/test_starter.py",
+    "greenlit doctor": "tests/test_doctor.py",
     "greenlit params --schema": "here",
     "greenlit params": "here",
     "dvc repro": "tests/test_pipeline.py",

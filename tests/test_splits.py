@@ -61,10 +61,10 @@ def test_a_reference_that_fails_its_own_tests_is_quarantined_with_the_reason(jud
     assert told["reference_passes"] == 4
 
 
-def test_tests_that_cannot_be_judged_outside_are_reported_not_guessed(judge: Judge) -> None:
-    loop = ScriptTest(code="def check(candidate):\n    for x in range(9):\n        assert candidate(x) == x + 3\n")
-    looping = problem("l", "train", 33).model_copy(update={"tests": [loop]})
-    made, audit = splits(judge, [*GOOD, looping])
+def test_tests_that_cannot_be_judged_are_reported_not_guessed(judge: Judge) -> None:
+    empty = ScriptTest(code="def check(candidate):\n    candidate(1)\n")
+    untested = problem("l", "train", 33).model_copy(update={"tests": [empty]})
+    made, audit = splits(judge, [*GOOD, untested])
     assert made["train"] == ["a", "b"]
     (row,) = audit.quarantined()
     assert (row.task_id, row.split, row.reason) == ("l", "train", "its tests cannot be judged")

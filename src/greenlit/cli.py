@@ -183,6 +183,27 @@ def show() -> None:
     print_result()
 
 
+@app.command()
+def doctor(
+    cheats: Annotated[bool, typer.Option(help="Run the cheat suite against the sandbox.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it for machines.")] = False,
+) -> None:
+    """Is this machine fit for Greenlit, and what does its sandbox stop? Exit code 1 if anything is red."""
+    from dotenv import load_dotenv
+
+    from greenlit import doctor as examination
+
+    load_dotenv(".env")
+    report = examination.examine(cheats)
+    if as_json:
+        print(json.dumps(report.as_json(), indent=2))
+    else:
+        examination.show(report)
+    if report.reds:
+        print(f"{report.reds} red: something will fail; the fixes stand above", file=sys.stderr)
+        raise typer.Exit(1)
+
+
 def print_result() -> None:
     """The table of the experiment's summary, and where the report lies."""
     from rich.console import Console

@@ -84,6 +84,8 @@ def missing(run: Run) -> Fault:
         return Fault("timeout", "CPU time is up")
     if run.ended == "wall":
         return Fault("timeout", "wall-clock time is up")
+    if run.ended == "memory":
+        return Fault("memory", "memory is used up")
     if run.ended == "flood":
         return Fault("error", "sent more than may cross")
     if run.signal:

@@ -21,7 +21,7 @@ import time
 
 from greenlit.execution.child_calls import run_program, run_steps
 from greenlit.execution.child_dialogue import run_script, serve
-from greenlit.execution.child_stdio import run_programs
+from greenlit.execution.child_stdio import FILE, leave, run_programs
 from greenlit.execution.encoding import send
 
 REQUEST, ANSWERS = 3, 4
@@ -124,14 +124,14 @@ def run_forked(spec: dict) -> None:
 
 
 def _end(status: int) -> None:
-    """Wait for threads, run what is registered for the exit, flush, exit."""
+    """Wait for threads, run what is registered for the exit, leave, exit."""
     try:
         if "threading" in sys.modules:
             sys.modules["threading"]._shutdown()
         import atexit
 
         atexit._run_exitfuncs()
-        sys.stdout.flush()
+        leave()
     finally:
         posix._exit(status)
 
@@ -144,7 +144,9 @@ def work(spec: dict) -> None:
         random.seed(0)
     first = spec["steps"][0][0] if spec["steps"] else ""
     if spec["stdio"]:
-        run_program(spec, sys.modules["__main__"].__dict__)
+        names = sys.modules["__main__"].__dict__
+        names["__file__"] = FILE
+        run_program(spec, names)
         return
     names = sys.modules["candidate"].__dict__
     if spec.get("entry"):

@@ -14,6 +14,8 @@ from typing import Any
 from greenlit.execution.child_calls import compiled
 from greenlit.execution.encoding import TooLarge, encode, error_frame, hexed, send
 
+FILE = "main.py"
+"""What a whole program finds in `__file__`; there is none."""
 ENVELOPE = 200
 """Room for what is around the bytes of an output."""
 
@@ -48,11 +50,7 @@ def _printed(program: Any, text: str, output_bytes: int) -> bytes:
         sys.stdin = sys.__stdin__ = _stream(0)
         sys.stdout = sys.__stdout__ = own = _stream(1)
         _run(program)
-        if sys.stdout is not own and not getattr(sys.stdout, "closed", False):
-            sys.stdout.flush()
-        if not own.closed:
-            own.flush()
-        sys.modules["__main__"].__dict__.clear()  # files that the program left open are written when they go
+        leave(own)
         if posix.fstat(stdout).st_size > output_bytes:
             raise TooLarge(f"printed more than {output_bytes >> 10} KiB")
         return posix.pread(stdout, output_bytes, 0)
@@ -61,9 +59,18 @@ def _printed(program: Any, text: str, output_bytes: int) -> bytes:
         posix.close(stdout)
 
 
+def leave(own: Any = None) -> None:
+    """What the interpreter does last: flush, let go of the program's names and the files among them, flush again."""
+    for names in ({}, sys.modules["__main__"].__dict__):
+        names.clear()
+        for stream in (sys.stdout, own):
+            if stream is not None and not getattr(stream, "closed", False):
+                stream.flush()
+
+
 def _run(program: Any) -> None:
     module = type(sys)("__main__")
-    module.__dict__["__builtins__"] = builtins
+    module.__dict__.update(__builtins__=builtins, __file__=FILE)
     sys.modules["__main__"] = module
     try:
         exec(program, module.__dict__)

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from typing import Any
 
 COLLIDING = 50
+LONGEST_RANGE = 2_000_000
+EXPONENT = 10_000
 
 
 class BadFrame(ValueError):
@@ -106,6 +108,14 @@ def _to_int(digits: str) -> int:
     return int(_strict(str, digits), 16)
 
 
+def _to_range(start: str, stop: str, step: str) -> range:
+    """A range is a few bytes whatever its length, and the judge's `sum` or `in` would walk all of it."""
+    numbers = range(_to_int(start), _to_int(stop), _to_int(step))
+    if len(numbers) > LONGEST_RANGE:
+        raise BadFrame("a range too long for the judge")
+    return numbers
+
+
 def _to_items(content: list) -> list:
     return [decode(item) for item in _strict(list, content)]
 
@@ -154,15 +164,24 @@ def _to_deque(content: list) -> Any:
 
 
 def _to_decimal(digits: str) -> Any:
+    """Not 1E+99999999, whose `int()` is a number of as many digits."""
     from decimal import Decimal
 
-    return Decimal(text_of(digits))
+    number = Decimal(text_of(digits))
+    if number.is_finite() and abs(number.adjusted()) > EXPONENT:
+        raise BadFrame("a decimal too large for the judge")
+    return number
 
 
 def _to_fraction(digits: str) -> Any:
+    """Only what `str` of a fraction looks like: `Fraction("1e99999999")` would be worked out here."""
     from fractions import Fraction
 
-    return Fraction(text_of(digits))
+    text = text_of(digits)
+    above, _, below = text.removeprefix("-").partition("/")
+    if not (above.isdecimal() and (below.isdecimal() or "/" not in text)):
+        raise BadFrame("not a fraction")
+    return Fraction(text)
 
 
 def _to_date(digits: str) -> Any:
@@ -195,12 +214,11 @@ def _to_list_node(content: list) -> Any:
 def _to_tree_node(content: list) -> Any:
     """The values level by level, 0 where a node has no child."""
     nodes = [None if part == 0 else _node("TreeNode", val=decode(part), left=None, right=None) for part in content]
-    places = iter(nodes[1:])
-    for node in nodes:
-        if node is not None:
-            node.left, node.right = next(places, None), next(places, None)
-    if next(places, None) is not None:
-        raise BadFrame("a node without a parent")
+    inner = [node for node in nodes if node is not None]
+    if len(nodes) != 1 + 2 * len(inner):
+        raise BadFrame("not two children for each node")
+    for place, node in enumerate(inner):
+        node.left, node.right = nodes[2 * place + 1 : 2 * place + 3]
     return _strict_node(nodes[0])
 
 
@@ -224,7 +242,7 @@ _READERS: dict[str, Any] = {
     "S": lambda content: set(_to_keys(content)),
     "F": lambda content: frozenset(_to_keys(content)),
     "d": _to_pairs,
-    "r": lambda start, stop, step: range(_to_int(start), _to_int(stop), _to_int(step)),
+    "r": _to_range,
     "K": lambda content: dict.fromkeys(_to_keys(content)).keys(),
     "V": lambda content: _to_numbered(content).values(),
     "E": lambda content: _to_plain_pairs(_to_items(content)).items(),

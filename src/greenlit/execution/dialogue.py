@@ -30,7 +30,7 @@ from greenlit.execution.findings import (
     requested,
     shown,
 )
-from greenlit.execution.level import Dialogue, Run
+from greenlit.execution.level import STARVED, Dialogue, Run
 from greenlit.execution.split import Script, TestPlan
 
 CALLS = 20_000
@@ -38,6 +38,8 @@ CALLS = 20_000
 ROOM = 16
 """What may cross in one dialogue, as a multiple of what one answer may be."""
 _OPAQUE = '["o", '
+_ENDS = frozenset({"cpu", "exited", "closed", "flood", "memory"})
+"""Of a program's process: by its own doing, whoever's turn it was."""
 
 
 class CallRelay:
@@ -145,20 +147,21 @@ def judge_script(
     for _ in range(STARTS):
         relay = CallRelay(ROOM * 2 * limits.output_bytes)
         script, program = yield _dialogue(test.script, code, setup, limits, relay)
-        if script.started and (program.started or script.ended):
+        if script.started and (program.started or relay.last):
             findings.add(program)
             findings.parts_cpu_s.append(program.cpu_s or 0.0)
             return outcome(test, _fault(test.script, relay, script, program))
-    return outcome(test, NO_START)
+    return outcome(test, NO_START if not script.started else _unfinished(relay, script, program))
 
 
 def _dialogue(script: Script, code: str, setup: Any, limits: Limits, relay: CallRelay) -> Dialogue:
-    # Within the wall-clock time, so that a script that an answer makes compute for ever ends by a clock of its own.
-    cpu_s = min(limits.script_cpu_s, limits.wall_s)
+    # Well within the wall-clock time, so that a script that an answer makes compute for ever ends by its own clock.
+    cpu_s = min(limits.script_cpu_s, limits.wall_s / 2)
     return Dialogue(
         requested(limits, code=script.helpers, setup=setup, steps=(script.step,), cpu_s=cpu_s),
         requested(limits, code=code, setup=script.definitions, entry=script.entry),
         relay,
+        relay.room + (1 << 16),
     )
 
 
@@ -186,10 +189,11 @@ def _fault(test: Script, relay: CallRelay, script: Run, program: Run) -> Fault |
 
 def _unfinished(relay: CallRelay, script: Run, program: Run) -> Fault:
     """One of the two was ended, or ended itself."""
-    if relay.waits_for_program or program.ended in {"cpu", "exited", "closed", "flood"}:
+    if program.ended in _ENDS or (relay.waits_for_program and program.ended == "wall"):
         return missing(program)
-    if script.ended == "cpu" and relay.answered:
-        return Fault("timeout", "CPU time of the test's own code is up")
+    busy = (script.cpu_s or 0.0) > STARVED * (program.wall_s or 0.0)
+    if relay.answered and (script.ended == "cpu" or (program.ended == "wall" and busy)):
+        return Fault("timeout", "the test's own code computes too long over its answers")
     return Fault("infra", f"the test's own code did not finish ({script.ended or 'not started'})")
 
 

@@ -12,6 +12,7 @@ import fractions
 import math
 import operator
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ from greenlit.execution.decoding import hashable
 
 MAX_ITEMS = 2_000_000
 MAX_BITS = 1_000_000
+PATIENCE_S = 0.5
+"""CPU time after which a comprehension over a candidate's values is given up."""
 
 Names = Mapping[str, Callable[[], Any]]
 
@@ -203,6 +206,7 @@ class Evaluator:
         self.names = names
         self.equal = equal
         self.locals: dict[str, Any] = {}
+        self.until = time.process_time() + PATIENCE_S
 
     def value(self, node: ast.AST) -> Any:
         """The value of an expression.
@@ -316,6 +320,8 @@ class Evaluator:
             return
         first, *rest = generators
         for item in self.value(first.iter):
+            if time.process_time() > self.until:
+                raise OverflowError("takes the judge too long")
             self._bind(first.target, item)
             if all(self.value(test) for test in first.ifs):
                 yield from self._rounds(rest)

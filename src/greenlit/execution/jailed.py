@@ -31,7 +31,7 @@ from typing import Any
 
 from greenlit.execution import descendants, shipping
 from greenlit.execution.cgroups import Group, remove_stale_groups
-from greenlit.execution.level import PATIENCE, START_S, Dialogue, Relay, Request, Run
+from greenlit.execution.level import PATIENCE, START_S, STARVED, Dialogue, Relay, Request, Run
 
 ORDER, REPORT = struct.Struct("=ddqq"), struct.Struct("=8siidd")
 """As in zygote.py."""
@@ -39,7 +39,7 @@ FIRST_ID = 2_000_000_000
 TMP_MIB, TMP_FILES = 32, 2000
 IN_SOCKET = 64 << 10
 STEP_BYTES = 128 << 10
-LOOK_AFTER_S = 0.005
+LOOK_AFTER_S, LOOK_S = 0.005, 0.25
 SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache")
 SCIENCE = ("numpy", "pandas", "sympy")
 _SCIENCE_FILES = (
@@ -229,9 +229,15 @@ class Lane:
                 os.close(descriptor)
 
     def look(self) -> bool:
-        """Take in what has been sent so far; False when it will send no more, or has sent more than it may."""
+        """Take in what has been sent while it runs; False when there will be no more, or has been more than may be."""
+        more = self._receive()
+        if not more and not self.stopped and self.request is not None and self.request.stdin is None:
+            self.stop("closed")  # it can answer no more
+        return more
+
+    def _receive(self) -> bool:
         assert self.data is not None
-        while not self.stopped:
+        while len(self.received) <= self.room:
             try:
                 part = self.data.recv(1 << 16)
             except BlockingIOError:
@@ -241,19 +247,22 @@ class Lane:
             if not part:
                 return False
             self.received += part
-            if len(self.received) > self.room:
-                self.stop()
-                self.stopped = "flood"
+        self.stop("flood")
         return False
 
-    def stop(self) -> None:
+    def stop(self, why: str = "stopped") -> None:
         """End the run now; `fileno()` becomes readable soon after."""
         if not self.stopped:
-            self.stopped = "stopped"
+            self.stopped = why
             with contextlib.suppress(OSError):
                 self.control.send(b"stop")
                 if self.data is not None:
                     self.data.shutdown(socket.SHUT_WR)  # one that waits for calls ends by itself
+
+    def used_s(self) -> float:
+        """CPU time of the candidate that runs, seen from outside; 0 where it cannot be seen."""
+        pid = self.pid if self.blueprint.way != "bubblewrap" else next(_children(self.pid), 0)
+        return sum(descendants.cpu_s(child) for child in _children(pid))
 
     def finish(self) -> tuple[Run, bool]:
         """What happened, and whether the lane can be used again. Call it when `fileno()` is readable."""
@@ -262,11 +271,13 @@ class Lane:
             report = self.control.recv(REPORT.size)
         except OSError:
             report = b""
-        self.look()
+        self._receive()
         run = Run(wall_s=time.monotonic() - self.began)
         if report:
             ended, killed_by, status, run.cpu_s, run.wall_s = REPORT.unpack(report)
-            run.ended = self.stopped or ended.rstrip(b"\0").decode()
+            run.ended = ended.rstrip(b"\0").decode()
+            if run.ended == "stopped" or (run.ended == "exited" and self.stopped not in {"", "closed"}):
+                run.ended = self.stopped
             if run.ended == "exited":
                 run.signal, run.status = killed_by or None, None if killed_by else status
         if (not report or run.signal == signal.SIGKILL) and self.group.killed():
@@ -386,32 +397,48 @@ class Jails:
                 poll.unregister(lane.data)
 
     def converse(self, dialogue: Dialogue) -> tuple[Run, Run]:
-        """Two candidates' lanes and the relay between them."""
-        # The script's process waits for the program's as long as that may take; its own time is counted by the CPU.
-        patient = replace(dialogue.script, wall_s=START_S + 2 * PATIENCE * dialogue.script.wall_s)
-        script, program = self.start(patient), self.start(dialogue.program)
-        talks = {lane.data.fileno(): Talk(lane) for lane in (script, program) if lane.data is not None}
-        one, other = talks.values()
+        """Two candidates' lanes and the relay between them.
+
+        Each waits for the other, so the zygotes' wall limits are no measure here: whose turn it is has the time.
+        """
+        patience_s = START_S + 2 * PATIENCE * (dialogue.script.wall_s + dialogue.program.wall_s)
+        script = Talk(self.start(replace(dialogue.script, wall_s=patience_s)), dialogue.script.wall_s)
+        program = Talk(self.start(replace(dialogue.program, wall_s=patience_s)), dialogue.program.wall_s)
+        talks = (script, program)
+        for talk in talks:
+            talk.lane.room = dialogue.room
         poll = select.poll()
-        for number in (script.fileno(), program.fileno(), *talks):
-            poll.register(number, select.POLLIN)
         self._register_watch(poll)
+        for talk in talks:
+            poll.register(talk.lane.fileno(), select.POLLIN)
+            poll.register(talk.data, select.POLLIN)
         over: set[int] = set()
+        turn, since, talking = script, time.monotonic(), True
         while len(over) < 2:
-            ready = {descriptor for descriptor, _ in poll.poll()}
+            ready = {descriptor for descriptor, _ in poll.poll(1000 * LOOK_S)}
             self._leave_if_alone(ready)
-            for number in ready & talks.keys():
-                if not talks[number].lane.look():
-                    poll.unregister(number)
-            if not _pass_on(one, other, dialogue.relay):
-                script.stop()
-                program.stop()
-            for lane in (script, program):
-                if lane.fileno() in ready:
-                    over.add(lane.fileno())
-                    poll.unregister(lane.fileno())
-                    (program if lane is script else script).stop()
-        return self.finish(script), self.finish(program)
+            now = time.monotonic()
+            turn.waited_s, since = turn.waited_s + now - since, now
+            for talk in talks:
+                if talk.heard and talk.data in ready and not talk.lane.look():
+                    poll.unregister(talk.data)
+                    talk.heard = False
+                if talk.lane.fileno() in ready:
+                    poll.unregister(talk.lane.fileno())
+                    over.add(talk.lane.fileno())
+            if talking:
+                turn.stop_if_late()
+                talking = (
+                    _pass_on(script, program, dialogue.relay) and not over and not any(t.lane.stopped for t in talks)
+                )
+                turn = program if program.owes else script
+                for talk in talks:
+                    talk.flush(poll)
+            if not talking:
+                for talk in talks:
+                    if talk.lane.fileno() not in over:
+                        talk.lane.stop()
+        return self.finish(script.lane), self.finish(program.lane)
 
     def _register_watch(self, poll: Any) -> None:
         if self.watch is not None:
@@ -429,11 +456,27 @@ class Jails:
 
 
 class Talk:
-    """One side of a dialogue: how far its lines have been read."""
+    """One side of a dialogue: how far its lines have been read, how long it has been waited for."""
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Lane, wall_s: float) -> None:
+        assert lane.data is not None
         self.lane = lane
+        self.data = lane.data.fileno()
+        self.wall_s = wall_s
+        self.waited_s = 0.0
         self.read = 0
+        self.owes = 0
+        """Lines it was given and has not answered."""
+        self.unsent = bytearray()
+        self.heard = True
+        """It may still send something."""
+
+    def stop_if_late(self) -> None:
+        """End it when it has been waited for too long; longer, if it computes."""
+        if self.waited_s > self.wall_s:
+            patience = PATIENCE if self.lane.used_s() > STARVED * self.waited_s else 1
+            if self.waited_s > patience * self.wall_s:
+                self.lane.stop("wall")
 
     def lines(self) -> Iterator[bytes]:
         """New whole lines after the ready line."""
@@ -443,19 +486,18 @@ class Talk:
             if not first:
                 yield line
 
-    def say(self, line: bytes) -> None:
-        """Write a line to this side; one that is gone is found out elsewhere."""
-        view = memoryview(line + b"\n")
-        while view and self.lane.data is not None:
-            try:
-                view = view[self.lane.data.send(view) :]
-            except BlockingIOError:
-                # It does not read, so it computes or has ended; its own limits put an end to that.
-                select.select([self.lane.fileno()], [self.lane.data], [])
-                if not select.select([], [self.lane.data], [], 0)[1]:
-                    return
-            except OSError:
-                return
+    def flush(self, poll: Any) -> None:
+        """Write what it takes now, and wait for the rest; one that is gone is found out elsewhere."""
+        assert self.lane.data is not None
+        try:
+            while self.unsent:
+                del self.unsent[: self.lane.data.send(self.unsent)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.unsent.clear()
+        if self.heard:
+            poll.modify(self.data, select.POLLIN | (select.POLLOUT if self.unsent else 0))
 
 
 def _pass_on(script: Talk, program: Talk, relay: Relay) -> bool:
@@ -464,12 +506,14 @@ def _pass_on(script: Talk, program: Talk, relay: Relay) -> bool:
         call = relay.from_script(line)
         if call is None:
             return False
-        program.say(call)
+        program.owes += 1
+        program.unsent += call + b"\n"
     for line in program.lines():
         answer = relay.from_program(line)
         if answer is None:
             return False
-        script.say(answer)
+        program.owes -= 1
+        script.unsent += answer + b"\n"
     return True
 
 
@@ -480,8 +524,12 @@ _WHOSE = {
 }
 
 
+def _children(pid: int) -> Iterator[int]:
+    with contextlib.suppress(OSError):
+        yield from map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split())
+
+
 def _address_space(pid: int) -> int:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-    pid = int(children[0]) if children else pid  # bubblewrap's own process waits outside
+    pid = next(_children(pid), pid)  # bubblewrap's own process waits outside
     pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[0])
     return pages * os.sysconf("SC_PAGE_SIZE")

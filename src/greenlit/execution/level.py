@@ -74,6 +74,8 @@ class Dialogue:
     script: Request
     program: Request
     relay: Relay
+    room: int = 1 << 25
+    """Bytes that each side may send altogether; the relay says when it is too much, this is where a level stops."""
 
 
 class Level(Protocol):

@@ -174,10 +174,10 @@ class Zygote:
                     self.become_candidate(order, handed)
                 finally:
                     posix._exit(99)
-            report = self.watch(pid, order, begun) if pid > 0 else (b"nofork", 0, 0, 0.0, 0.0)
-            self.control.send(REPORT.pack(*report))
             for descriptor in handed:
                 posix.close(descriptor)
+            report = self.watch(pid, order, begun) if pid > 0 else (b"nofork", 0, 0, 0.0, 0.0)
+            self.control.send(REPORT.pack(*report))
             wipe("/tmp")
 
     def become_candidate(self, order: tuple, handed: memoryview) -> None:

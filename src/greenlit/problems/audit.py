@@ -106,21 +106,18 @@ def table_rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
-def terminal_table(audit: Audit) -> "Table":
-    """Kept, graded and quarantined problems of each split; the reasons below."""
+def reason_lines(found: Mapping[str, Any]) -> list[str]:
+    """How many problems are marked, dropped and quarantined, and why: `4 quarantined: its tests accept ...`."""
+    verbs = {"marks": "marked", "dropped_by_reason": "dropped", "quarantined_by_reason": "quarantined"}
+    return [f"{count} {verb}: {reason}" for key, verb in verbs.items() for reason, count in found[key].items()]
+
+
+def terminal_table(found: Mapping[str, Any]) -> "Table":
+    """Kept, graded and quarantined problems of each split."""
     from rich import box
     from rich.table import Table
 
-    found = audit.as_dict()
-    reasons = [
-        f"{count} {verb}: {reason}"
-        for verb, key in (("dropped", "dropped_by_reason"), ("quarantined", "quarantined_by_reason"))
-        for reason, count in found[key].items()
-    ]
-    marks = [f"{count} marked: {mark}" for mark, count in found["marks"].items()]
-    table = Table(
-        title="oracle audit", caption="\n".join([*marks, *reasons]), caption_justify="left", box=box.SIMPLE_HEAD
-    )
+    table = Table(title="oracle audit", box=box.SIMPLE_HEAD)
     for column in COLUMNS:
         table.add_column(column, justify="left" if column == "split" else "right")
     for row in table_rows(found):
