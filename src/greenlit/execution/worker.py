@@ -28,8 +28,9 @@ from typing import Any
 
 from greenlit.execution.jailed import LOOK_AFTER_S, Jails, Lane, NoJail
 from greenlit.execution.level import Dialogue, Level
+from greenlit.execution.plan import Plan
 from greenlit.execution.portable import Portable, harden_worker
-from greenlit.execution.split import Plan, plan_tests
+from greenlit.execution.split import plan_tests
 from greenlit.execution.verdicts import Judging, Limits, judging
 
 KNOWN_PROBLEMS = 256
