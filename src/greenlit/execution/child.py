@@ -15,6 +15,7 @@ expected values, so the worst a program can do is to send answers of its own cho
 """
 
 import builtins
+import marshal
 import posix
 import sys
 import time
@@ -138,7 +139,8 @@ def _end(status: int) -> None:
 
 def work(spec: dict) -> None:
     """Run the program, answer what is asked."""
-    if "random" in spec["code"]:
+    spec["steps"] = marshal.loads(spec["steps"])
+    if spec["random"]:
         import random
 
         random.seed(0)

@@ -71,6 +71,11 @@ class Plan:
         return tuple(test for test in self.tests if test.kind != "stdio" and not test.refusal and not test.script)
 
     @functools.cached_property
+    def steps(self) -> tuple[tuple[Any, ...], ...]:
+        """What that run has to do."""
+        return tuple(step.content for test in self.called for step in test.steps)
+
+    @functools.cached_property
     def programs(self) -> tuple[TestPlan, ...]:
         """Tests of whole programs."""
         return tuple(test for test in self.tests if test.kind == "stdio")

@@ -15,6 +15,7 @@ from typing import Any
 
 from greenlit.execution import decoding
 from greenlit.execution.level import Request
+from greenlit.execution.precompiled import precompiled
 
 BOOTSTRAP = (
     "import marshal,posix\n"
@@ -26,6 +27,7 @@ BOOTSTRAP = (
 )
 
 
+REMEMBERED = 256
 PARTS = ("encoding", "decoding", "child_calls", "child_stdio", "child_dialogue", "child")
 
 
@@ -50,13 +52,27 @@ def _stays_here(node: ast.stmt) -> bool:
 def task(request: Request) -> dict[str, Any]:
     """What `child.run` is to do, at any level; a level adds how it confines (`child._confine`)."""
     return {
-        "code": request.code,
-        "steps": request.steps,
+        "code": precompiled(request.code),
+        "random": "random" in request.code,
+        "steps": _packed_steps(request.steps),
         "setup": request.setup,
         "stdio": request.stdin is not None,
         "entry": request.entry,
         "room": 2 * request.output_bytes,
     }
+
+
+_packed: dict[int, tuple[tuple[Any, ...], bytes]] = {}
+
+
+def _packed_steps(steps: tuple[Any, ...]) -> bytes:
+    """Marshalled once for all candidates of a problem, which share the object."""
+    kept = _packed.get(id(steps))
+    if kept is None or kept[0] is not steps:
+        if len(_packed) >= REMEMBERED:
+            _packed.clear()
+        kept = _packed[id(steps)] = (steps, marshal.dumps(steps))
+    return kept[1]
 
 
 def packed(spec: dict[str, Any]) -> bytes:
