@@ -7,7 +7,7 @@
 Sections
     assert  MBPP-like work, eight candidates a problem, one fork per candidate, every text different
     stdio   whole programs, five inputs each, next to a check in LiveCodeBench's manner; a fifth of the number
-    loops   as assert, with 3 % `while True: pass`, every executor with its own default limits; wall time counts; a seventh
+    loops   as assert, with 3 % `while True: pass`, each executor with its own default limits; wall time; a seventh
 
 Every executor is a process of its own per round, in shuffled order. The time of a process includes its start-up and,
 for greenlit, the splitting of the tests and one run of each reference.
