@@ -5,6 +5,7 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
+from greenlit.execution.expressions import Evaluator
 from greenlit.execution.scripts import Script
 
 
@@ -36,6 +37,12 @@ class Check:
     """Bind the value to this name instead of asserting it."""
     literal: bool = False
     """The assert reads `hole == literal`."""
+
+    @functools.cached_property
+    def expected(self) -> Any:
+        """The value of that literal: the same for every candidate."""
+        assert isinstance(self.expression, ast.Compare)
+        return Evaluator({}).value(self.expression.comparators[0])
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,8 @@ def _evaluate(check: Check, base: int, answers: Answers, bound: dict[str, Any], 
         (step,) = check.holes.values()
         if answers.size(base + step) > LITERAL_ROOM + LITERAL_FACTOR * len(check.source):
             return False
+        if not bound:
+            return equal(answers.value(base + step), check.expected)
     names: dict[str, Callable[[], Any]] = {name: functools.partial(bound.get, name) for name in bound}
     names |= {name: functools.partial(answers.value, base + step) for name, step in check.holes.items()}
     return Evaluator(names, equal).value(check.expression)
