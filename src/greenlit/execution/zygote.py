@@ -278,6 +278,7 @@ def main(spec: dict, child: dict, install: Callable[[str], None]) -> None:
         limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(which, (limit, hard if which == resource.RLIMIT_STACK else limit))
     warm_up(child["encode"])
+    child["rehearse"](REQUEST)
     child["prepare"]()
     gc.collect()
     gc.freeze()
