@@ -75,6 +75,7 @@ class Files:
 
     def __init__(self) -> None:
         self.stdin, self.stdout = _file(), _file()
+        self._streams = (sys.stdin, sys.stdout)
 
     def begin(self, content: bytes) -> None:
         """Descriptors 0 and 1, for one run."""
@@ -85,6 +86,18 @@ class Files:
         while content:
             content = content[posix.write(self.stdin, content) :]
         posix.lseek(self.stdin, 0, 0)
+
+    def streams(self) -> tuple[Any, Any]:
+        """The same as before, at their beginning; new ones where a program has closed, detached or replaced them."""
+        try:
+            if self._streams == (sys.stdin, sys.stdout):
+                for stream in self._streams:
+                    stream.seek(0)
+                return self._streams
+        except (ValueError, OSError):
+            pass
+        self._streams = (_stream(0), _stream(1))
+        return self._streams
 
     def close(self) -> None:
         """Let go of them."""
@@ -99,10 +112,10 @@ def _file() -> int:
 def _printed(program: Any, text: str, files: Files, output_bytes: int) -> bytes:
     """One run. SystemExit with a message: it ended with an exit status that is none of success."""
     files.begin(text.encode("utf-8", "surrogatepass"))
-    sys.stdin = sys.__stdin__ = _stream(0)
-    sys.stdout = sys.__stdout__ = own = _stream(1)
+    own = files.streams()
+    sys.stdin, sys.stdout = sys.__stdin__, sys.__stdout__ = own
     _run(program)
-    leave(own)
+    leave(own[1])
     if posix.fstat(files.stdout).st_size > output_bytes:
         raise TooLarge(f"printed more than {output_bytes >> 10} KiB")
     return posix.pread(files.stdout, output_bytes, 0)
