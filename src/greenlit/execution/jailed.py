@@ -21,7 +21,6 @@ import socket
 import struct
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +28,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from greenlit.execution import descendants, shipping
+from greenlit.execution import descendants, profiles, shipping
 from greenlit.execution.cgroups import Group, remove_stale_groups
 from greenlit.execution.level import PATIENCE, START_S, STARVED, Dialogue, Relay, Request, Run
 
@@ -41,10 +40,8 @@ IN_SOCKET = 64 << 10
 STEP_BYTES = 128 << 10
 LOOK_AFTER_S, LOOK_S = 0.005, 0.25
 SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache")
-SCIENCE = ("numpy", "pandas", "sympy")
-_SCIENCE_FILES = (
-    "numpy", "numpy.libs", "pandas", "pandas.libs", "sympy", "mpmath", "dateutil", "pytz", "tzdata", "six.py",
-)  # fmt: skip
+IDLE_LANES = 8
+"""Jails kept for later candidates: one for each lane of a worker, and two for another profile."""
 BOOTSTRAP = (
     "import marshal,posix\n"
     "s,c,z,d=marshal.loads(posix.pread(3,posix.fstat(3).st_size,0))\n"
@@ -79,12 +76,7 @@ class Blueprint:
     @property
     def packages(self) -> list[tuple[str, str]]:
         """Files of the preloaded packages → where they lie inside."""
-        if self.profile != "science":
-            return []
-        found = []
-        for folder in dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))):
-            found += [(str(Path(folder, name)), f"/packages/{name}") for name in _SCIENCE_FILES]
-        return [(source, inside) for source, inside in found if Path(source).exists()]
+        return [(str(place), f"/packages/{place.name}") for place in profiles.files(self.profile)]
 
     def specification(self, root: str, control: int, program: int, cgroups: list[str]) -> dict[str, Any]:
         """What jail.py needs to know."""
@@ -107,7 +99,7 @@ class Blueprint:
             "program": program,
             "cgroups": cgroups,
             "command": [command, "-s", "-S", "-P", "-B", "-c", BOOTSTRAP],
-            "environment": {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"},
+            "environment": {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1", **profiles.ONE_THREAD},
         }
 
     def program(self) -> bytes:
@@ -117,7 +109,7 @@ class Blueprint:
             "output_bytes": self.output_bytes + 1,
             "machine": os.uname().machine,
             "packages": ["/packages"] if self.packages else [],
-            "also_loaded": list(SCIENCE) if self.packages else [],
+            "also_loaded": list(profiles.SCIENCE) if self.packages else [],
         }
         return marshal.dumps((_compiled("seccomp.py"), shipping.child_code(), _compiled("zygote.py"), spec))
 
@@ -375,6 +367,8 @@ class Jails:
             self.idle.append(lane)
         else:
             lane.close()
+        while len(self.idle) > IDLE_LANES:
+            self.idle.pop(0).close()
         return run
 
     def run(self, request: Request) -> Run:

@@ -347,7 +347,10 @@ def ways_of(level: str | None, allow_portable: bool) -> list[str]:
     return WAYS[level]
 
 
-_NEEDED = ("task_id", "entry_point", "starter_code", "setup", "reference", "time_limit_s", "memory_limit_mib")
+_NEEDED = (
+    "task_id", "language", "profile", "entry_point", "starter_code", "setup", "reference", "time_limit_s",
+    "memory_limit_mib",
+)  # fmt: skip
 
 
 def _content(problem: Problem) -> str:

@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from greenlit.execution import descendants, shipping
+from greenlit.execution import descendants, profiles, shipping
 from greenlit.execution.level import PATIENCE, START_S, STARVED, Dialogue, Request, Run
 from greenlit.execution.portable_dialogue import Conversation
 from greenlit.execution.portable_io import content, file_with, remove
@@ -118,8 +118,11 @@ class Portable:
         ]
         if self.uid_per_process:
             limits.append(("RLIMIT_NPROC", PROCESSES))
+        science = request.profile == "science"
         return {
             **shipping.task(request),
+            "packages": profiles.folders() if science else [],
+            "preload": [name for name in profiles.SCIENCE if science and name in request.code],
             "folder": str(home),
             "limits": limits,
             "optional_limits": _OPTIONAL,
@@ -137,7 +140,7 @@ class Portable:
         return os.posix_spawn(
             self.interpreter,
             [self.interpreter, "-S", "-s", "-P", "-B", "-c", shipping.BOOTSTRAP],
-            {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"},
+            {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1", **profiles.ONE_THREAD},
             file_actions=[(os.POSIX_SPAWN_DUP2, source, target) for source, target in targets],
             setsid=True,
             setsigmask=[],

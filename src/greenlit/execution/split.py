@@ -89,6 +89,8 @@ class Plan:
     setup: Any
     """Compiled set-up code, or None."""
     tests: tuple[TestPlan, ...]
+    profile: str = "plain"
+    """As `Problem.profile`."""
 
     @functools.cached_property
     def called(self) -> tuple[TestPlan, ...]:
@@ -125,7 +127,7 @@ def plan_tests(problem: "Problem") -> Plan:
             except Unsplittable as also:
                 tests.append(plan(refusal=f"{why}; {also}" if str(also) else str(why)))
     code = compile(setup_tree, "<setup>", "exec", dont_inherit=True) if setup_tree and setup_tree.body else None
-    return Plan(problem.task_id, code, tuple(tests))
+    return Plan(problem.task_id, code, tuple(tests), problem.profile)
 
 
 def _parse_setup(setup: str) -> tuple[ast.Module | None, str | None]:

@@ -8,9 +8,10 @@ import functools
 import json
 import operator
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import Any
 
-from greenlit.execution import values
+from greenlit.execution import profiles, values
 from greenlit.execution.answers import Answers
 from greenlit.execution.dialogue import judge_script
 from greenlit.execution.expressions import Evaluator, Unsupported
@@ -43,6 +44,10 @@ def judging(plan: Plan, code: str, limits: Limits) -> Judging:
     if not code.strip():
         fault = Fault("no_code", "there is no program")
         return Findings([outcome(test, fault) for test in plan.tests])
+    absent = profiles.missing(plan.profile)
+    if absent:
+        return Findings([outcome(test, Fault("infra", absent)) for test in plan.tests])
+    limits = replace(limits, profile=plan.profile)
     findings = Findings([])
     outcomes: dict[int, Outcome] = {}
     if plan.called:

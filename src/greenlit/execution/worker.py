@@ -27,7 +27,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from greenlit.execution.jailed import LOOK_AFTER_S, Jails, Lane, NoJail
-from greenlit.execution.level import Dialogue, Level
+from greenlit.execution.level import Dialogue, Level, Run
 from greenlit.execution.portable import Portable, harden_worker
 from greenlit.execution.split import Plan, plan_tests
 from greenlit.execution.verdicts import Judging, Limits, judging
@@ -186,7 +186,12 @@ class Worker:
                 self._advance(job, run)
                 self._flush()
             else:
-                job.lane = self.level.start(job.wants)
+                try:
+                    job.lane = self.level.start(job.wants)
+                except NoJail as why:
+                    print(f"no jail: {why}", file=sys.stderr)
+                    self._advance(job, Run())
+                    continue
                 job.began = time.monotonic()
                 self.running[job.lane.fileno()] = job
                 self._listen(job.lane.fileno())

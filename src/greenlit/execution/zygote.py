@@ -128,6 +128,17 @@ Without it each candidate pays for it anew, in page faults: twice the time of al
 """
 
 
+WARM_UP_SCIENCE = """
+import numpy as np, pandas as pd, sympy
+a = np.arange(12, dtype=float).reshape(3, 4)
+result = [(a @ a.T).sum(), np.linalg.det(a[:, :3]), np.sort(a, axis=0).tolist(), np.int64(3), a[a > 3].mean()]
+frame = pd.DataFrame({"a": ["x", "y", "x"], "b": [1, 2, 3]})
+result += [frame.groupby("a")["b"].sum().to_dict(), frame.merge(frame, on="a").sort_values("b_x").values.tolist()]
+x = sympy.Symbol("x")
+result += [str(sympy.solve(x ** 2 - 4, x)), str(sympy.diff(sympy.sin(x) * x)), str(sympy.simplify(x / x ** 2))]
+"""
+
+
 def warm_up(encode: Callable[[object, int], str]) -> None:
     """Compile, run, fail and answer once."""
     for _ in range(3):
@@ -278,6 +289,8 @@ def main(spec: dict, child: dict, install: Callable[[str], None]) -> None:
         limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(which, (limit, hard if which == resource.RLIMIT_STACK else limit))
     warm_up(child["encode"])
+    if spec["also_loaded"]:
+        exec(compile(WARM_UP_SCIENCE, "<candidate>", "exec", dont_inherit=True), {"__name__": "candidate"})
     child["prepare"]()
     gc.collect()
     gc.freeze()
