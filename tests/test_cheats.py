@@ -15,9 +15,8 @@ import pytest
 
 from greenlit.config import AnnotateParams
 from greenlit.errors import SandboxError
-from greenlit.execution.cheats import cheat as cheat_module
 from greenlit.execution.cheats import gate
-from greenlit.execution.cheats.cheat import NO_JAIL, RIGHT, Cheat, problems
+from greenlit.execution.cheats.cheat import GUARD, NO_JAIL, RIGHT, Cheat, problems
 from greenlit.execution.cheats.controls import CONTROLS
 from greenlit.execution.cheats.host import Host
 from greenlit.execution.cheats.runner import JAILED, Result, Table, run_cheats, suite_params
@@ -111,7 +110,7 @@ def test_programs_are_complete(cheat: Cheat) -> None:
     assert len(programs) == 1 + len(cheat.before)
     assert "@token@" not in cheat.program  # else it would not have to get hold of it
     assert not any(re.search(r"@\w+@", program) for program in programs)
-    assert all(program.startswith(cheat_module.GUARD[:20]) for program in programs if cheat.needs_jail)
+    assert all(program.startswith(GUARD[:20]) for program in programs if cheat.needs_jail)
     assert cheat.problem in problems("", "", "")
     if "syntax" not in cheat.verdicts and cheat.goal != "hurt" and "\ud800" not in cheat.program:
         ast.parse(programs[-1])
@@ -255,12 +254,14 @@ def test_no_known_cheat_forges_a_verdict_here(tmp_path, monkeypatch: pytest.Monk
 
 
 def test_a_table_tells_failures_from_what_a_level_lets_through() -> None:
-    one = Cheat("group", "one", "pass")
+    one = Cheat("group", "one", "pass", open_at=("portable",))
     results = tuple(Result(one, outcome) for outcome in ("forged", "let through", "hung", "not run", "stopped"))
     table = Table("portable", results, (), 1.0)
     assert [result.outcome for result in table.failures] == ["forged", "hung"]
     assert table.run == 4
     assert not_stopped(table) == {"group": ["one (forged)", "one", "one (hung)", "one (not run)"]}
+    jailed = Table("namespaces", results, (), 1.0)
+    assert [result.outcome for result in jailed.failures] == ["forged", "let through", "hung", "not run"]
 
 
 def test_controls_have_names_of_their_own() -> None:

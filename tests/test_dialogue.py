@@ -70,6 +70,7 @@ RIGHT = {
         "class Counter:\n    n = 0\nfor i in range(3):\n    Counter.n += 1\n    assert f() == Counter.n",
         "import itertools\nc = itertools.count(1)\ndef f(): return next(c)",
     ),
+    "much": ("for i in range(40):\n    s = chr(i + 64) * 60000\n    assert f(s) == s", "def f(x): return x"),
     "types": (
         "import decimal, fractions, datetime, collections\n"
         "for v in (None, True, 2 ** 70, 0.5, 1j, 'ü\\ud800', b'a', (1,), {1, 2}, frozenset({1}), {1: [2]}, range(3),\n"
@@ -180,7 +181,7 @@ WRONG = {
     "exits at once": ("import os\ndef f(x): os._exit(0)", "error"),
     "exits at the start": ("import os\nos._exit(0)", "error"),
     "crashes": ("import ctypes\ndef f(x): ctypes.string_at(0)", "error"),
-    "closes": ("import os\ndef f(x): os.close(4); os.close(5)", "error"),
+    "closes": ("import os, time\ndef f(x): os.close(4); time.sleep(60)", "error timeout"),
 }
 PASSED = "b'[\"passed\"]\\n'"
 ANSWER = """os.write(4, b'[%s,"value",["t",[["i","0"],["n"]]]]\\n'"""
@@ -218,6 +219,15 @@ def test_attacks_do_not_pass(judge: Judge, code: str) -> None:
     assert found.passed is False, found
     assert found.verdict in {"failed", "error", "timeout"}, found
     assert judge.judge(SQUARE, "def f(x): return x ** 2").passed
+
+
+@pytest.mark.parametrize(
+    "error", ["StopIteration", "StopIteration()", "StopAsyncIteration", "GeneratorExit", "SystemExit"]
+)
+def test_an_exception_cannot_end_the_tests_loop(judge: Judge, error: str) -> None:
+    asked = problem("for answer in map(f, range(3)):\n    assert answer == 7", "def f(x): return 7")
+    assert judge.judge(asked, asked.reference[0]).passed
+    assert judge.judge(asked, f"def f(x): raise {error}").passed is False
 
 
 def test_a_failure_names_the_line_of_the_test(judge: Judge) -> None:

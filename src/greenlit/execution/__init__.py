@@ -1,21 +1,25 @@
 """Running programs nobody trusts, and judging them from outside.
 
 split.py        a problem's tests -> what the candidate must evaluate, and what the judge evaluates over the answers
+scripts.py      tests that are not split: their own code, made ready for a process of its own
 names.py        which side a name of a test belongs to
 parsing.py      source to syntax tree, for code nobody vouches for
 expressions.py  the judge's own evaluator: a white list over plain values
-values.py       plain values as they cross the process border, and how they are compared
-child.py        runs inside the candidate's process
-portable.py     the portable level: a fresh limited subprocess per candidate
+values.py       how plain values are compared
+child*.py       runs inside the candidate's process, with encoding.py and decoding.py: values across the process border
+portable*.py    the portable level: a fresh limited subprocess per candidate
 shipping.py     how code and task get into that process
 descendants.py  CPU time and the end of process trees
-verdicts.py     answers -> test results -> a judgement
+verdicts.py     answers -> test results -> a judgement; findings.py and answers.py are its words
+stdio.py        whole programs: several inputs in one process, where that changes nothing
+dialogue.py     tests with code of their own: a process for the test, one for the program, a relay between
 worker.py       one judge process: owns at most one candidate at a time
 pool.py         the worker processes, seen from the main process
 judge.py        what the rest of Greenlit calls
 api.py          `judge(problems, candidates)`: the few lines that other people's code needs
 intake.py       what people hand in -> problems and programs
 cache.py        judgements found before, in a file
+cheats/         programs that want a verdict they did not earn, and what becomes of them
 
 `greenlit.execution.judge` is a module and can be called; it is loaded when it is first asked for.
 """

@@ -105,9 +105,12 @@ def _stand_in(room: int) -> Callable[..., Any]:
 
 
 def _exception(name: str, message: str) -> BaseException:
-    """As the program raised it, where that is one of Python's own plain exceptions."""
+    """As the program raised it, where that is one of Python's own plain exceptions.
+
+    Not StopIteration: `for answer in map(program, inputs)` would end there, and its asserts with it.
+    """
     kind = getattr(builtins, name, None)
-    if isinstance(kind, type) and issubclass(kind, Exception):
+    if isinstance(kind, type) and issubclass(kind, Exception) and kind not in (StopIteration, StopAsyncIteration):
         try:
             return kind(message)
         except TypeError:

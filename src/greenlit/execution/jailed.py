@@ -399,7 +399,8 @@ class Jails:
         script = Talk(self.start(replace(dialogue.script, wall_s=patience_s)), dialogue.script.wall_s)
         program = Talk(self.start(replace(dialogue.program, wall_s=patience_s)), dialogue.program.wall_s)
         talks = (script, program)
-        script.lane.room = program.lane.room = dialogue.room
+        for talk in talks:
+            talk.lane.room = dialogue.room
         poll = select.poll()
         self._register_watch(poll)
         for talk in talks:
@@ -413,8 +414,9 @@ class Jails:
             now = time.monotonic()
             turn.waited_s, since = turn.waited_s + now - since, now
             for talk in talks:
-                if talk.data in ready and not talk.lane.look():
+                if talk.heard and talk.data in ready and not talk.lane.look():
                     poll.unregister(talk.data)
+                    talk.heard = False
                 if talk.lane.fileno() in ready:
                     poll.unregister(talk.lane.fileno())
                     over.add(talk.lane.fileno())
@@ -424,6 +426,8 @@ class Jails:
                     _pass_on(script, program, dialogue.relay) and not over and not any(t.lane.stopped for t in talks)
                 )
                 turn = program if program.owes else script
+                for talk in talks:
+                    talk.flush(poll)
             if not talking:
                 for talk in talks:
                     if talk.lane.fileno() not in over:
@@ -457,6 +461,9 @@ class Talk:
         self.read = 0
         self.owes = 0
         """Lines it was given and has not answered."""
+        self.unsent = bytearray()
+        self.heard = True
+        """It may still send something."""
 
     def stop_if_late(self) -> None:
         """End it when it has been waited for too long; longer, if it computes."""
@@ -473,19 +480,18 @@ class Talk:
             if not first:
                 yield line
 
-    def say(self, line: bytes) -> None:
-        """Write a line to this side; one that is gone is found out elsewhere."""
-        view = memoryview(line + b"\n")
-        while view and self.lane.data is not None:
-            try:
-                view = view[self.lane.data.send(view) :]
-            except BlockingIOError:
-                # It does not read, so it computes or has ended; its own limits put an end to that.
-                select.select([self.lane.fileno()], [self.lane.data], [])
-                if not select.select([], [self.lane.data], [], 0)[1]:
-                    return
-            except OSError:
-                return
+    def flush(self, poll: Any) -> None:
+        """Write what it takes now, and wait for the rest; one that is gone is found out elsewhere."""
+        assert self.lane.data is not None
+        try:
+            while self.unsent:
+                del self.unsent[: self.lane.data.send(self.unsent)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.unsent.clear()
+        if self.heard:
+            poll.modify(self.data, select.POLLIN | (select.POLLOUT if self.unsent else 0))
 
 
 def _pass_on(script: Talk, program: Talk, relay: Relay) -> bool:
@@ -495,13 +501,13 @@ def _pass_on(script: Talk, program: Talk, relay: Relay) -> bool:
         if call is None:
             return False
         program.owes += 1
-        program.say(call)
+        program.unsent += call + b"\n"
     for line in program.lines():
         answer = relay.from_program(line)
         if answer is None:
             return False
         program.owes -= 1
-        script.say(answer)
+        script.unsent += answer + b"\n"
     return True
 
 

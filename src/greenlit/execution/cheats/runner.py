@@ -59,8 +59,15 @@ class Table:
 
     @property
     def failures(self) -> list[Result]:
-        """What no level may let happen."""
-        return self.having("forged", "hung", "hurt the next")
+        """What this level may not let happen: all but what it is known not to stop, and says so."""
+        return [result for result in self.results if not self._as_promised(result)]
+
+    def _as_promised(self, result: Result) -> bool:
+        if result.outcome == "let through":
+            return self.level in result.cheat.open_at
+        if result.outcome == "not run":
+            return self.level not in JAILED
+        return result.outcome in {"stopped", "unknown"}
 
     def classes(self) -> Iterator[tuple[str, list[Result]]]:
         """Class by class, in the order of the suite."""
