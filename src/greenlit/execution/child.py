@@ -9,6 +9,7 @@ modules built into the interpreter only (no os, json, re), or imports others whe
     child_calls.py     asserts and calls
     child_stdio.py     whole programs, several inputs in one process
     child_dialogue.py  tests with code of their own
+    child_exec.py      programs in other languages
 
 Nothing here is trusted by the judge: once the candidate's code has run, it may have changed any of it. It holds no
 expected values, so the worst a program can do is to send answers of its own choice, which are judged like any others.
@@ -21,6 +22,7 @@ import time
 
 from greenlit.execution.child_calls import run_program, run_steps
 from greenlit.execution.child_dialogue import run_script, serve
+from greenlit.execution.child_exec import become
 from greenlit.execution.child_stdio import FILE, leave, run_programs, seed
 from greenlit.execution.encoding import send
 
@@ -135,12 +137,16 @@ def run(spec: dict) -> None:
         import _signal
 
         _signal.alarm(spec["alarm_s"])
+    if spec["command"]:
+        become(spec["command"])
     send(f'["ready",{time.process_time():.6f}]\n')
     work(spec)
 
 
 def run_forked(spec: dict) -> None:
     """In a fork of the zygote, which has prepared and confined us: work, then end as an interpreter would."""
+    if spec["command"]:
+        become(spec["command"])
     posix.write(ANSWERS, READY)
     status = 1
     try:

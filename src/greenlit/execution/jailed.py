@@ -32,7 +32,8 @@ from greenlit.execution import descendants, profiles, shipping
 from greenlit.execution.cgroups import Group, remove_stale_groups
 from greenlit.execution.level import PATIENCE, START_S, STARVED, Dialogue, Relay, Request, Run
 
-ORDER, REPORT = struct.Struct("=ddqq"), struct.Struct("=8siidd")
+ORDER, REPORT = struct.Struct("=ddqqq"), struct.Struct("=8siidd")
+STREAMS, LARGE, ERRORS = 1, 2, 4
 """As in zygote.py."""
 FIRST_ID = 2_000_000_000
 TMP_MIB, TMP_FILES = 32, 2000
@@ -72,6 +73,8 @@ class Blueprint:
     """`plain`, or `science`: with numpy, pandas and sympy loaded before the fork."""
     output_bytes: int = 1 << 20
     """Largest file a candidate may write, its standard output included."""
+    becomes: tuple[str, ...] = ()
+    """Files of another interpreter that candidates become; each then takes the filter of system calls on by itself."""
 
     @property
     def packages(self) -> list[tuple[str, str]]:
@@ -84,7 +87,7 @@ class Blueprint:
         command = interpreter()
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         library = f"{prefix}/lib"
-        binds = [(path, path) for path in dict.fromkeys((*SYSTEM, library, command))]
+        binds = [(path, path) for path in dict.fromkeys((*SYSTEM, library, command, *self.becomes))]
         hidden = [f"{library}/{version}/site-packages", "/usr/lib/python3/dist-packages"]
         hidden += [f"/usr/local/lib/{version}/{name}-packages" for name in ("site", "dist")]
         return {
@@ -108,6 +111,7 @@ class Blueprint:
             "two_ids": self.way == "root",
             "output_bytes": self.output_bytes + 1,
             "machine": os.uname().machine,
+            "becomes": bool(self.becomes),
             "packages": ["/packages"] if self.packages else [],
             "also_loaded": list(profiles.SCIENCE) if self.packages else [],
         }
@@ -146,7 +150,7 @@ class Lane:
         self.pid = 0
         self.request: Request | None = None
         self.data: socket.socket | None = None
-        self.stdout = -1
+        self.stdout = self.stderr = -1
         program = _memory_file(blueprint.program())
         root.mkdir(parents=True, exist_ok=True)
         try:
@@ -197,20 +201,27 @@ class Lane:
         content = marshal.dumps(shipping.task(request))
         self.data, far = socket.socketpair()
         self.data.setblocking(False)
-        sent = [far.fileno()]
-        own = []
+        sent, own, what = [far.fileno()], [], 0
         if request.stdin is not None:
             self.stdout = _memory_file(b"")
             own.append(_memory_file(request.stdin.encode("utf-8", "surrogatepass")))
             sent += [own[0], self.stdout]
+            what |= STREAMS
         if len(content) <= IN_SOCKET:
             self.data.send(content)
         else:
             own.append(_memory_file(content))
-            sent = [*sent, *[sent[0]] * (3 - len(sent)), own[-1]]
-        memory = self.own_bytes + (request.memory_mib << 20)
+            sent.append(own[-1])
+            what |= LARGE
+        if request.command is not None:
+            self.stderr = _memory_file(b"")
+            sent.append(self.stderr)
+            what |= ERRORS
+        own_bytes = self.own_bytes if request.command is None else request.command.own_bytes
+        memory = own_bytes + (request.memory_mib << 20)
         self.group.limit(memory + (TMP_MIB << 20))
-        order = ORDER.pack(request.cpu_s, request.wall_s, memory, len(content))
+        space = memory if request.command is None else 0
+        order = ORDER.pack(request.cpu_s, request.wall_s, space, len(content), what)
         try:
             socket.send_fds(self.control, [order], sent)
         except OSError:
@@ -275,14 +286,20 @@ class Lane:
         if (not report or run.signal == signal.SIGKILL) and self.group.killed():
             run.ended, run.signal = "memory", None
         self._take_lines(run)
-        if self.stdout >= 0:
-            size = min(os.fstat(self.stdout).st_size, self.request.output_bytes + 1)
-            run.stdout = os.pread(self.stdout, size, 0)
-            os.close(self.stdout)
-            self.stdout = -1
+        run.stdout, run.stderr = self._written(self.stdout), self._written(self.stderr)
+        self.stdout = self.stderr = -1
         self.data.close()
         self.request = self.data = None
         return run, bool(report)
+
+    def _written(self, file: int) -> bytes:
+        """What a stream's file holds; closes it."""
+        assert self.request is not None
+        if file < 0:
+            return b""
+        content = os.pread(file, min(os.fstat(file).st_size, self.request.output_bytes + 1), 0)
+        os.close(file)
+        return content
 
     def _take_lines(self, run: Run) -> None:
         """Whole lines, the first of which only says that the program was about to start."""
@@ -290,6 +307,7 @@ class Lane:
         if lines and lines[0].startswith(b'["ready"'):
             run.started = True
             run.lines = lines[1:]
+            run.cpu_s = max(0.0, (run.cpu_s or 0.0) - shipping.ready_cpu_s(lines[0]))
         elif run.ended == "memory":
             run.started = True
 
@@ -349,7 +367,8 @@ class Jails:
         Raises:
             NoJail: no jail can be built any more.
         """
-        blueprint = Blueprint(self.way, request.profile, request.output_bytes)
+        becomes = (request.command.words[0], *request.command.binds) if request.command else ()
+        blueprint = Blueprint(self.way, request.profile, request.output_bytes, becomes)
         lane = next((lane for lane in self.idle if lane.blueprint == blueprint), None)
         if lane is None:
             lane = self._build(blueprint)

@@ -21,7 +21,7 @@ import copy
 import functools
 import marshal
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from greenlit.execution import expressions
@@ -87,15 +87,24 @@ class Plan:
 
     task_id: str
     setup: Any
-    """Compiled set-up code, or None."""
+    """Compiled set-up code, or None; text where the language is not Python."""
     tests: tuple[TestPlan, ...]
     profile: str = "plain"
     """As `Problem.profile`."""
+    language: str = "python"
+    """As `Problem.language`; set-up and steps are for it."""
+    wanted: dict[int, Any] = field(default_factory=dict)
+    """Kept between programs: what tests of another language compare with, once it has been evaluated."""
 
     @functools.cached_property
     def called(self) -> tuple[TestPlan, ...]:
         """Tests answered by one run of the program's definitions."""
         return tuple(test for test in self.tests if test.kind != "stdio" and not test.refusal and not test.script)
+
+    @functools.cached_property
+    def compared(self) -> tuple[TestPlan, ...]:
+        """Called tests that are no plain calls."""
+        return tuple(test for test in self.called if test.kind != "call")
 
     @functools.cached_property
     def programs(self) -> tuple[TestPlan, ...]:
@@ -105,7 +114,9 @@ class Plan:
 
 def unsplittable(problem: "Problem") -> list[str]:
     """Why tests of this problem cannot be judged from outside, one line each; empty when all can."""
-    return [f"test {test.index}: {test.refusal}" for test in plan_tests(problem).tests if test.refusal]
+    from greenlit.execution.languages import plan_of  # which needs this module
+
+    return [f"test {test.index}: {test.refusal}" for test in plan_of(problem).tests if test.refusal]
 
 
 def plan_tests(problem: "Problem") -> Plan:

@@ -77,12 +77,12 @@ def _judge_called(
     outcomes = {}
     base = 0
     for test in tests:
-        outcomes[test.index] = outcome(test, _fault_of(test, base, answers))
+        outcomes[test.index] = outcome(test, fault_of(test, base, answers))
         base += len(test.steps)
     return outcomes
 
 
-def _fault_of(test: TestPlan, base: int, answers: Answers) -> Fault | None:
+def fault_of(test: TestPlan, base: int, answers: Answers) -> Fault | None:
     """Why this test is not passed, or None."""
     try:
         if test.kind == "call":
