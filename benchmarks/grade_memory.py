@@ -10,6 +10,7 @@ verdicts come from the cache.
 """
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -19,21 +20,21 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from verdicts import VARIANTS, made_problem
+from made import assert_problems, programs
 
 EVERY_S = 0.05
 
 
 def write_inputs(folder: Path, candidates: int, problems: int) -> None:
-    made = [made_problem(number) for number in range(problems)]
-    changes = list(VARIANTS.values())
+    made = list(itertools.islice(assert_problems(), problems))
+    spellings = [[code for kind in ("right", "broken") for code in programs(problem)[kind]] for problem in made]
     with (folder / "problems.jsonl").open("w") as stream:
         stream.writelines(problem.model_dump_json() + "\n" for problem in made)
     with (folder / "samples.jsonl").open("w") as stream:
         for number in range(candidates):
-            problem = made[number * problems // candidates]
-            program = f"{changes[number % len(changes)](problem.reference[0])}# {number}\n"
-            stream.write(json.dumps({"task_id": problem.task_id, "solution": program}) + "\n")
+            place = number * problems // candidates
+            program = f"{spellings[place][number % len(spellings[place])]}# {number}\n"
+            stream.write(json.dumps({"task_id": made[place].task_id, "solution": program}) + "\n")
 
 
 def rows_in(path: Path, state: dict) -> int:

@@ -1,6 +1,5 @@
 """Judgements: right, in order, the same with any number of workers, and whole again after a worker's death."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -242,33 +241,27 @@ def test_workers_that_die_at_their_start_are_reported(monkeypatch: pytest.Monkey
         Judge(PARAMS)
 
 
-def children_named(marker: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if marker in " ".join(process.info["cmdline"] or []):
-            found.append(process)
-    return found
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="needs /bin/sleep under another name")
+@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_no_orphans_when_the_main_process_is_ended(ending: signal.Signals) -> None:
-    marker = f"greenlit-sleeper-{uuid.uuid4()}"
-    program = f"import os\nos.execv('/bin/sleep', ['{marker}', '60'])"
+def test_no_process_is_left_two_seconds_after_the_main_process(ending: signal.Signals, level: str) -> None:
     main = (
         "from greenlit.config import AnnotateParams\nfrom greenlit.execution.judge import Judge\n"
-        "from greenlit.types import *\nimport sys\n"
+        "from greenlit.types import *\n"
         "p = Problem(task_id='t', entry_point='f', tests=[AssertTest(code='assert f(1) == 1')])\n"
-        "with Judge(AnnotateParams(allow_portable=True, timeout_s=50), workers=2) as judge:\n"
-        f"    judge.judge(p, {program!r})\n"
+        f"with Judge(AnnotateParams(allow_portable=True, timeout_s=50), 2, {level!r}) as judge:\n"
+        "    print('ready', flush=True)\n"
+        "    sleepers = [f'import time, os\\nos.fork()\\ntime.sleep(60 + {n})' for n in range(4)]\n"
+        "    list(judge.judge_all((p, code) for code in sleepers))\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", main], stderr=subprocess.DEVNULL, env=dict(os.environ))
+    parent = subprocess.Popen([sys.executable, "-c", main], stderr=subprocess.DEVNULL, stdout=subprocess.PIPE)
     try:
-        wait_until(lambda: children_named(marker))
-        workers = parent_children(parent.pid)
+        assert parent.stdout and parent.stdout.readline() == b"ready\n"
+        sleepers = 8 if level == "namespaces" else 4  # lanes let all of them sleep at once
+        zygotes = 4 if level == "namespaces" else 0
+        wait_until(lambda: len(parent_children(parent.pid)) >= 2 + zygotes + sleepers)
+        started = parent_children(parent.pid)
         parent.send_signal(ending)
-        parent.wait(20)
-        wait_until(lambda: not children_named(marker) and not any(psutil.pid_exists(pid) for pid in workers))
+        wait_until(lambda: not any(psutil.pid_exists(pid) for pid in started), seconds=2.0)
     finally:
         parent.kill()
         parent.wait()

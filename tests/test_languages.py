@@ -22,7 +22,7 @@ from greenlit.jsonl import read_json_lines
 from greenlit.types import AssertTest, CallTest, Problem, ScriptTest, StdioTest
 from tests.conftest import LEVELS, ROOT
 
-PARAMS = AnnotateParams(allow_portable=True, timeout_s=2.0, cpu_min_s=0.5, cpu_max_s=1.0, memory_mib=128, output_kib=64)
+PARAMS = AnnotateParams(allow_portable=True, timeout_s=2.0, cpu_min_s=1.0, cpu_max_s=1.0, memory_mib=128, output_kib=64)
 needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 SQUARE = Problem(
     task_id="js/square",

@@ -22,6 +22,7 @@ TESTED = {
     "greenlit preset starter": "here",
     "greenlit preset placebo": "tests/test_starter.py",
     "greenlit doctor": "tests/test_doctor.py",
+    "greenlit grade --problems problems.jsonl --samples samples.jsonl --out verdicts.jsonl": "tests/test_grade.py",
     "greenlit params --schema": "here",
     "greenlit params": "here",
     "dvc repro": "tests/test_pipeline.py",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenlit.execution import child_calls, encoding, expressions, verdicts
+from greenlit.execution import child_calls, encoding, expressions, split, verdicts
 from greenlit.execution.level import Request, Run
 from greenlit.execution.split import plan_tests, unsplittable
 from greenlit.types import AssertTest, CallTest, Problem, ScriptTest
@@ -283,3 +283,50 @@ def test_importing_the_executor_loads_neither_torch_nor_pydantic_in_a_worker() -
     )
     out = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def parts(asked: Problem) -> list[tuple]:
+    """All that a plan says, comparable."""
+    return [
+        (
+            [(step.content, step.source) for step in test.steps],
+            [(ast.dump(check.expression), check.holes, check.steps_before, check.literal) for check in test.checks],
+            test.refusal,
+        )
+        for test in plan_tests(asked).tests
+    ]
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "assert f(2) == 4",
+        "assert f(2) == [1, (2, -3), {'a': None}, {5, 6}, 1 + 2j]; assert f(1)[0] == 1",
+        "assert f(f(2)).x['a'] == 16\nassert f(0) == ()",
+        "assert f(2) == set()",
+        "assert f(2) == {**{}}",
+        "assert f(2) == {[]}",
+        "assert 4 == f(2)",
+        "assert f(2) == 4, 'message'",
+        "assert f(2) == 4 == f(2)",
+        "assert f(2).lower() == 'a'",
+        "assert f(2) == E",
+        "assert E == [1]",
+        "assert f(2) == (yield)",
+        "assert f(x=2, x=3) == 4",
+        "x = f(2)\nassert x == 4",
+        "assert f(" + "[" * 90 + "]" * 90 + ") == 1",
+    ],
+)
+def test_the_short_way_to_split_simple_asserts_comes_to_the_same(test: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = problem(test, code=SQUARE, setup="E = [1]")
+    short = parts(asked)
+    monkeypatch.setattr(split._Writer, "literal_asserts", lambda *_: False)
+    assert short == parts(asked)
+
+
+def test_a_message_quotes_the_assert_as_it_stands_in_the_test() -> None:
+    found = verdicts.judge(
+        plan_tests(problem("assert  f('é')==(4) # four", code=SQUARE)), "def f(x): return x + x", InProcess(), LIMITS
+    )
+    assert found.tests[0].error == "test 0: assert  f('é')==(4): got 'éé'"

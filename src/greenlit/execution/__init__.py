@@ -1,6 +1,7 @@
 """Running programs nobody trusts, and judging them from outside.
 
 split.py        a problem's tests -> what the candidate must evaluate, and what the judge evaluates over the answers
+plan.py         what comes of that
 scripts.py      tests that are not split: their own code, made ready for a process of its own
 names.py        which side a name of a test belongs to
 parsing.py      source to syntax tree, for code nobody vouches for

@@ -31,7 +31,8 @@ from greenlit.execution.findings import (
     shown,
 )
 from greenlit.execution.level import STARVED, Dialogue, Run
-from greenlit.execution.split import Script, TestPlan
+from greenlit.execution.plan import TestPlan
+from greenlit.execution.scripts import Script
 
 CALLS = 20_000
 """Of one test."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from greenlit.execution.level import Request, Run
-from greenlit.execution.split import TestPlan
+from greenlit.execution.plan import TestPlan
 
 STARTS = 3
 MESSAGE = 300

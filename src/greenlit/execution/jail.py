@@ -117,15 +117,13 @@ def _become_zygote(spec: dict[str, Any]) -> NoReturn:
     os.chdir("/tmp")
     os.setsid()
     os.umask(0o022)
+    os.dup2(spec["program"], 101)
+    os.dup2(spec["control"], 102)
     null = os.open("/dev/null", os.O_RDWR)
-    os.dup2(spec["program"], 3)
-    os.dup2(spec["control"], 20)
-    for number in (0, 1, 2):
-        os.dup2(null, number)
-    os.set_inheritable(3, True)
-    os.set_inheritable(20, True)
+    for source, number in ((null, 0), (null, 1), (null, 2), (101, 3), (102, 20)):
+        os.dup2(source, number)
     os.closerange(4, 20)
-    os.closerange(21, 1024)
+    os.closerange(21, 2000)
     os.execve(spec["command"][0], spec["command"], spec["environment"])
 
 
@@ -183,7 +181,7 @@ def _as_user(spec: dict[str, Any], root: str) -> int:
 def _as_bubblewrap(spec: dict[str, Any], root: str) -> int:
     """The same jail as `user` makes it, by the program `bwrap`: for machines where only that may."""
     arguments = ["bwrap", "--unshare-all", "--as-pid-1", "--new-session", "--cap-drop", "ALL"]
-    arguments += ["--hostname", "jail"]
+    arguments += ["--hostname", "jail", "--uid", str(INSIDE), "--gid", str(INSIDE)]
     for source, inside in spec["binds"]:
         if Path(source).is_symlink() and source == inside:
             arguments += ["--symlink", str(Path(source).readlink()), inside]

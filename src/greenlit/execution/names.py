@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import keyword
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,7 @@ def names_of(problem: "Problem", setup: ast.Module | None) -> Names:
     """Who owns which name in the tests of this problem, as far as its reference and its set-up tell."""
     defined: set[str] = set()
     classes: set[str] = set()
-    for code in [*problem.reference, problem.starter_code]:
+    for code in filter(str.strip, [*problem.reference, problem.starter_code]):
         try:
             body = parsed(code).body
         except UNPARSABLE:
@@ -71,6 +72,8 @@ def names_of(problem: "Problem", setup: ast.Module | None) -> Names:
 
 def _entry_names(entry_point: str) -> set[str]:
     """`f` of `f`, `Solution` of `Solution().f`."""
+    if entry_point.isidentifier() and not keyword.iskeyword(entry_point):
+        return {entry_point}
     try:
         return set(loaded_names(parsed(entry_point)))
     except UNPARSABLE:

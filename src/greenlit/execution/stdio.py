@@ -30,7 +30,7 @@ from greenlit.execution.findings import (
     started,
 )
 from greenlit.execution.level import Request, Run
-from greenlit.execution.split import TestPlan
+from greenlit.execution.plan import TestPlan
 
 _UNSHARED = re.compile(
     r"\b(?:_thread|_exit|__builtins__|__import__|asyncio|atexit|builtins|concurrent|ctypes|execl\w*|execv\w*|"

@@ -17,7 +17,7 @@ from greenlit.execution.dialogue import judge_script
 from greenlit.execution.expressions import Evaluator, Unsupported
 from greenlit.execution.findings import NO_START, Fault, Findings, Limits, Outcome, outcome, requested, shown, started
 from greenlit.execution.level import Dialogue, Level, Request, Run
-from greenlit.execution.split import Check, Plan, TestPlan
+from greenlit.execution.plan import Check, Plan, TestPlan
 from greenlit.execution.stdio import judge_programs
 
 LITERAL_ROOM = 64 << 10

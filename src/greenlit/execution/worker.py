@@ -29,8 +29,8 @@ from typing import Any
 from greenlit.execution import languages
 from greenlit.execution.jailed import LOOK_AFTER_S, Jails, Lane, NoJail
 from greenlit.execution.level import Dialogue, Level, Run
+from greenlit.execution.plan import Plan
 from greenlit.execution.portable import Portable, harden_worker
-from greenlit.execution.split import Plan
 from greenlit.execution.verdicts import Judging, Limits
 
 KNOWN_PROBLEMS = 256

@@ -17,7 +17,7 @@ from greenlit.execution.languages.javascript import JAVASCRIPT
 from greenlit.execution.languages.language import Language
 from greenlit.execution.languages.python import PYTHON
 from greenlit.execution.languages.q import Q
-from greenlit.execution.split import Plan, TestPlan
+from greenlit.execution.plan import Plan, TestPlan
 from greenlit.execution.verdicts import Judging
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from greenlit.execution import values
 from greenlit.execution.answers import Answers
 from greenlit.execution.findings import NO_START, Fault, Findings, Limits, Outcome, outcome, requested, started
 from greenlit.execution.level import Command, Request, Run
+from greenlit.execution.plan import Plan, Step, TestPlan
 from greenlit.execution.scripts import Unsplittable
-from greenlit.execution.split import Plan, Step, TestPlan
 from greenlit.execution.stdio import printed_alone, program_outcome
 from greenlit.execution.verdicts import Judging, fault_of
 

@@ -22,8 +22,8 @@ from greenlit.execution.findings import Fault, Limits
 from greenlit.execution.languages.command import ISOLATION, Interpreter, Runner, call_plan, judging_with, plan_with
 from greenlit.execution.languages.language import Language
 from greenlit.execution.level import Command
+from greenlit.execution.plan import Plan
 from greenlit.execution.scripts import Unsplittable
-from greenlit.execution.split import Plan
 
 if TYPE_CHECKING:
     from greenlit.types import Problem

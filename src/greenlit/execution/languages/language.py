@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from greenlit.execution.findings import Limits
-from greenlit.execution.split import Plan
+from greenlit.execution.plan import Plan
 from greenlit.execution.verdicts import Judging
 
 if TYPE_CHECKING:

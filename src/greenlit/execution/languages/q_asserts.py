@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from greenlit.execution.answers import Answers
 from greenlit.execution.findings import Fault, shown
+from greenlit.execution.plan import Step, TestPlan
 from greenlit.execution.scripts import Unsplittable
-from greenlit.execution.split import Step, TestPlan
 
 if TYPE_CHECKING:
     from greenlit.types import Problem
