@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from greenlit.config import AnnotateParams
-from greenlit.execution import jailed, seccomp
+from greenlit.execution import jailed, profiles, seccomp
 from greenlit.execution.answers import Answers
 from greenlit.execution.findings import Fault
 from greenlit.execution.judge import Judge
 from greenlit.execution.languages import LANGUAGES, javascript, plan_of, q, q_asserts
+from greenlit.execution.languages.command import Interpreter
 from greenlit.execution.level import Run
 from greenlit.execution.scripts import Unsplittable
 from greenlit.execution.split import unsplittable
@@ -476,6 +477,18 @@ def test_another_program_called_q_is_not_taken_for_it(stand_in: Path, monkeypatc
         found = judge.judge(q_problem(CallTest(input=[1], output=1)), "def f(x): return x")
         assert (found.verdict, found.passed) == ("infra", None)
         assert "does not answer as kdb+'s q does" in found.error
+
+
+def test_pykx_is_asked_for_q_where_there_is_no_binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in again: a module of that name which loads a script as q would."""
+    (tmp_path / "pykx.py").write_text("def q(text): assert text.startswith('\\\\l '), text; print('[4.1, 1000]')\n")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("GREENLIT_Q", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(profiles, "folders", lambda: [str(tmp_path)])
+    found = q._find.__wrapped__()
+    assert isinstance(found, Interpreter), found
+    assert (found.words[0], found.binds[0], found.own_bytes) == (jailed.interpreter(), str(tmp_path), 1000)
 
 
 @pytest.mark.parametrize(
