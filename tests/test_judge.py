@@ -181,7 +181,7 @@ def test_the_same_program_runs_once(judge: Judge, monkeypatch: pytest.MonkeyPatc
     fresh = {"tests": [*SQUARE.tests, AssertTest(code=f"assert f({uuid.uuid4().int}) > 1")]}
     jobs = [(SQUARE.model_copy(update=fresh), code) for _ in range(50)]
     assert [found.passed for found in judge.judge_all(jobs)] == [True] * 50
-    assert [task.message["op"] for task in sent] == ["prepare", "judge"]
+    assert [task.message["op"] for task in sent] == ["judge"]
 
 
 def test_results_stream_and_jobs_are_read_a_bounded_way_ahead(judge: Judge) -> None:

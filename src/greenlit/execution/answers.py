@@ -29,6 +29,8 @@ class Answers:
             self.sizes.append(len(line))
 
     def _frame(self, line: bytes, index: int) -> list[Any] | Fault | None:
+        if line == b'[%d,"value",["n"]]' % index:  # by far the most frequent
+            return ["n"]
         try:
             frame = values.parse(line)
             place, kind, *content = frame

@@ -16,6 +16,7 @@ expected values, so the worst a program can do is to send answers of its own cho
 """
 
 import builtins
+import marshal
 import posix
 import sys
 import time
@@ -76,6 +77,7 @@ def _load(spec: dict) -> int:
         __import__(name)
     if "numpy" in sys.modules:
         __import__("numpy.random")  # which numpy leaves for later, out of reach of `seed`
+    seed()
     return _address_space() - before if spec["preload"] else 0
 
 
@@ -173,9 +175,11 @@ def _end(status: int) -> None:
 
 def work(spec: dict) -> None:
     """Run the program, answer what is asked."""
-    if "random" in spec["code"]:
+    spec["steps"] = marshal.loads(spec["steps"])
+    if spec["random"]:
         import random  # noqa: F401 - loaded, so that it is seeded
-    seed()
+
+        seed()
     first = spec["steps"][0][0] if spec["steps"] else ""
     if spec["stdio"]:
         names = sys.modules["__main__"].__dict__

@@ -7,8 +7,13 @@ from typing import Any
 from greenlit.execution.encoding import encode, error_frame, hexed, send
 
 
-def compiled(code: str) -> Any:
-    """The program's code object; None, and a word about it, where there is none."""
+def compiled(code: Any) -> Any:
+    """The program's code object; None, and a word about it, where there is none.
+
+    The judge has compiled small programs already, which is cheaper there (precompiled.py).
+    """
+    if not isinstance(code, str):
+        return code
     try:
         return compile(code, "<candidate>", "exec", dont_inherit=True)
     except Exception as error:  # whatever the compiler says of a text, MemoryError for deep nesting included
@@ -73,10 +78,16 @@ def run_steps(spec: dict, names: dict) -> None:
     if load(spec, names):
         local: dict = {}
         answer(("enter", None), names, local, 0)
+        unsent = ""
         for index, step in enumerate(spec["steps"]):
             try:
                 frame = f'[{index},"value",{answer(step, names, local, spec["room"])}]\n'
             except BaseException as error:
                 frame = error_frame(index, error)
-            send(frame)
+            unsent += frame
+            if step[0] != "enter":  # which cannot take long: its frame goes with the next one
+                send(unsent)
+                unsent = ""
+        if unsent:
+            send(unsent)
     posix._exit(0)

@@ -25,10 +25,11 @@ def run_programs(spec: dict) -> None:
     began = time.process_time()
     program = compiled(spec["code"])
     if program is not None:
+        files = Files()
         restore = _restorer()
         for index, (_, text) in enumerate(spec["steps"]):
             try:
-                printed = _printed(program, text, spec["room"] // 2)
+                printed = _printed(program, text, files, spec["room"] // 2)
                 now = time.process_time()
                 frame = f'[{index},"value",{encode((printed, now - began), spec["room"] + ENVELOPE)}]\n'
             except SystemExit as error:
@@ -41,22 +42,70 @@ def run_programs(spec: dict) -> None:
     posix._exit(0)
 
 
-def _printed(program: Any, text: str, output_bytes: int) -> bytes:
+REHEARSAL = """
+import sys
+def main():
+    n = int(input())
+    items = list(map(int, input().split()))
+    rest = [line.strip() for line in sys.stdin]
+    print(n + sum(items), *sorted(items), sep=" ")
+    sys.stdout.write("%d\\n" % len(rest))
+if __name__ == "__main__":
+    main()
+"""
+
+
+def rehearse(null: int) -> None:
+    """In the zygote: what a run sets up in the interpreter once is done before the fork; then all is as before."""
+    streams = {name: getattr(sys, name) for name in ("stdin", "__stdin__", "stdout", "__stdout__")}
+    program = compile(REHEARSAL, "<candidate>", "exec", dont_inherit=True)
+    files = Files()
+    restore = _restorer()
+    for _ in range(3):
+        encode((_printed(program, "3\n1 2 3\nx\n", files, 1 << 16), 0.5), 1 << 17)
+        restore()
+    vars(sys).update(streams)
+    for number in (0, 1):
+        posix.dup2(null, number)
+    files.close()
+
+
+class Files:
+    """Two files without a name, behind standard input and output: unlike pipes they have a size."""
+
+    def __init__(self) -> None:
+        self.stdin, self.stdout = _file(), _file()
+
+    def begin(self, content: bytes) -> None:
+        """Descriptors 0 and 1, for one run."""
+        for number, file in enumerate((self.stdin, self.stdout)):
+            posix.ftruncate(file, 0)
+            posix.lseek(file, 0, 0)
+            posix.dup2(file, number)
+        while content:
+            content = content[posix.write(self.stdin, content) :]
+        posix.lseek(self.stdin, 0, 0)
+
+    def close(self) -> None:
+        """Let go of them."""
+        posix.close(self.stdin)
+        posix.close(self.stdout)
+
+
+def _file() -> int:
+    return posix.memfd_create("std") if hasattr(posix, "memfd_create") else _unlinked()
+
+
+def _printed(program: Any, text: str, files: Files, output_bytes: int) -> bytes:
     """One run. SystemExit with a message: it ended with an exit status that is none of success."""
-    stdin, stdout = _file(text.encode("utf-8", "surrogatepass")), _file(b"")
-    try:
-        posix.dup2(stdin, 0)
-        posix.dup2(stdout, 1)
-        sys.stdin = sys.__stdin__ = _stream(0)
-        sys.stdout = sys.__stdout__ = own = _stream(1)
-        _run(program)
-        leave(own)
-        if posix.fstat(stdout).st_size > output_bytes:
-            raise TooLarge(f"printed more than {output_bytes >> 10} KiB")
-        return posix.pread(stdout, output_bytes, 0)
-    finally:
-        posix.close(stdin)
-        posix.close(stdout)
+    files.begin(text.encode("utf-8", "surrogatepass"))
+    sys.stdin = sys.__stdin__ = _stream(0)
+    sys.stdout = sys.__stdout__ = own = _stream(1)
+    _run(program)
+    leave(own)
+    if posix.fstat(files.stdout).st_size > output_bytes:
+        raise TooLarge(f"printed more than {output_bytes >> 10} KiB")
+    return posix.pread(files.stdout, output_bytes, 0)
 
 
 def leave(own: Any = None) -> None:
@@ -80,15 +129,6 @@ def _run(program: Any) -> None:
         status = end.code & 0xFF if isinstance(end.code, int) else 1
         if status:
             raise SystemExit(f"exit status {status}") from None
-
-
-def _file(content: bytes) -> int:
-    """A file without a name: unlike a pipe it has a size."""
-    fd = posix.memfd_create("std") if hasattr(posix, "memfd_create") else _unlinked()
-    while content:
-        content = content[posix.write(fd, content) :]
-    posix.lseek(fd, 0, 0)
-    return fd
 
 
 def _unlinked() -> int:
@@ -116,15 +156,11 @@ def seed() -> None:
 
 def _restorer() -> Callable[[], None]:
     """What puts back what a program may have changed."""
-    names = dict(vars(builtins))
     recursion, digits, path = sys.getrecursionlimit(), sys.get_int_max_str_digits(), list(sys.path)
     folder = posix.getcwd()
     hooks = {name: getattr(sys, name) for name in ("displayhook", "excepthook", "stderr")}
 
     def restore() -> None:
-        if vars(builtins) != names:
-            vars(builtins).clear()
-            vars(builtins).update(names)
         sys.setrecursionlimit(recursion)
         sys.set_int_max_str_digits(digits)
         sys.path[:] = path

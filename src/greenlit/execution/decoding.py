@@ -85,7 +85,7 @@ def parse(line: bytes) -> list:
     import json
 
     try:
-        frame = json.loads(line)
+        frame = json.loads(line.decode())  # of bytes, json would first guess the encoding
     except (ValueError, RecursionError) as error:
         raise BadFrame(f"not JSON ({type(error).__name__})") from None
     if not isinstance(frame, list):

@@ -83,7 +83,9 @@ def outcome(test: TestPlan, fault: Fault | None) -> Outcome:
 
 def one_line(text: str) -> str:
     """A message for a table: printable, and not for ever."""
-    plain = "".join(char if char.isprintable() else " " for char in text[: 2 * MESSAGE])
+    plain = text[: 2 * MESSAGE]
+    if not plain.isprintable():
+        plain = "".join(char if char.isprintable() else " " for char in plain)
     return plain if len(plain) <= MESSAGE else f"{plain[: MESSAGE - 3]}..."
 
 

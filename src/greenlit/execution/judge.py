@@ -5,8 +5,8 @@
             ...
 
 Results come in the order of the jobs, while later jobs already run, and do not depend on the number of workers. The
-same program for the same problem runs once. A problem's reference solution is timed once, before its first candidate:
-`cpu_factor` times its CPU time, within bounds, is what candidates get.
+same program for the same problem runs once. A candidate may use `cpu_factor` times the CPU time of the problem's
+reference solution, within bounds; the reference is timed, once, when the first candidate needs more than the least.
 """
 
 import hashlib
@@ -102,6 +102,8 @@ class _Slot:
     code: str
     task: Task | None = None
     judgement: Judgement | None = None
+    hurried: bool = False
+    """Its run had the least limit there is; a timeout is to be looked into."""
 
 
 class Judge:
@@ -127,6 +129,7 @@ class Judge:
         self._objects: OrderedDict[int, tuple[Problem, _Known]] = OrderedDict()
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._prepared: OrderedDict[str, Prepared] = OrderedDict()
+        self._unprepared: dict[str, _Known] = {}
         self._slots: OrderedDict[tuple[str, str], _Slot] = OrderedDict()
         self.notes: list[str] = []
         """What is to be said about the level on this machine."""
@@ -283,10 +286,7 @@ class Judge:
             slot = self._slots[key] = _Slot(key, known, code)
             if len(self._slots) > REMEMBERED:
                 self._slots.popitem(last=False)
-            if self._prepared_of(known) is None:
-                known.waiting.append(slot)
-            else:
-                self._judgement_of(slot)
+            self._judgement_of(slot)
         return slot
 
     def _judgement_of(self, slot: _Slot) -> Judgement | None:
@@ -295,16 +295,38 @@ class Judge:
         if known is None:
             return slot.judgement
         if slot.task is None:
-            prepared = self._prepared_of(known)
-            if prepared is not None:
-                runs = len(known.problem.tests)
-                slot.task = self._submit(known, "judge", prepared.cpu_limit_s, runs, code=slot.code)
+            self._run(slot, known)
         elif slot.task.done:
-            slot.judgement = _judgement(known.problem, slot.task.answer, self.level)
+            judgement = _judgement(known.problem, slot.task.answer, self.level)
+            if slot.hurried and any(test.kind == "timeout" for test in judgement.tests):
+                prepared = self._prepared_of(known)
+                if prepared is None:
+                    self._unprepared[known.key] = known
+                    known.waiting.append(slot)
+                    return None
+                slot.hurried = False
+                if prepared.cpu_limit_s > self.params.cpu_min_s:
+                    self._run(slot, known)
+                    return None
+            slot.judgement = judgement
             if any(test.kind == "infra" for test in slot.judgement.tests):
                 self._slots.pop(slot.key, None)  # no finding: another time may find more
             slot.known, slot.task, slot.code = None, None, ""
         return slot.judgement
+
+    def _run(self, slot: _Slot, known: _Known) -> None:
+        """Set a program going. As long as nobody needs it, the reference's time is not measured.
+
+        Most programs are done within the least limit there is, whatever the reference takes.
+        """
+        prepared = self._prepared.get(known.key)
+        if prepared is not None:
+            cpu_s = prepared.cpu_limit_s
+        elif known.problem.time_limit_s is not None or not known.problem.reference:
+            cpu_s = self._cpu_limit_s(known.problem, None)
+        else:
+            cpu_s, slot.hurried = self.params.cpu_min_s, True
+        slot.task = self._submit(known, "judge", cpu_s, len(known.problem.tests), code=slot.code)
 
     def _submit(self, known: _Known, what: str, cpu_s: float, runs: int, **content: str) -> Task:
         wall_s = max(self.params.timeout_s, 2 * cpu_s)
@@ -320,8 +342,9 @@ class Judge:
     def _step(self) -> None:
         """Wait for one answer; candidates of problems that have just been prepared can go."""
         self.pool.step()
-        for known in list(self._known.values()):
-            if known.waiting and self._prepared_of(known) is not None:
+        for known in list(self._unprepared.values()):
+            if self._prepared_of(known) is not None:
+                del self._unprepared[known.key]
                 slots, known.waiting = known.waiting, []
                 for slot in slots:
                     self._judgement_of(slot)

@@ -5,6 +5,7 @@ import functools
 from dataclasses import dataclass, field
 from typing import Any
 
+from greenlit.execution.expressions import Evaluator
 from greenlit.execution.scripts import Script
 
 
@@ -36,6 +37,12 @@ class Check:
     """Bind the value to this name instead of asserting it."""
     literal: bool = False
     """The assert reads `hole == literal`."""
+
+    @functools.cached_property
+    def expected(self) -> Any:
+        """The value of that literal: the same for every candidate."""
+        assert isinstance(self.expression, ast.Compare)
+        return Evaluator({}).value(self.expression.comparators[0])
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,11 @@ class Plan:
     def compared(self) -> tuple[TestPlan, ...]:
         """Called tests that are no plain calls."""
         return tuple(test for test in self.called if test.kind != "call")
+
+    @functools.cached_property
+    def steps(self) -> tuple[tuple[Any, ...], ...]:
+        """What that run has to do."""
+        return tuple(step.content for test in self.called for step in test.steps)
 
     @functools.cached_property
     def programs(self) -> tuple[TestPlan, ...]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from greenlit.execution import decoding, seccomp
 from greenlit.execution.level import Request
+from greenlit.execution.precompiled import precompiled
 
 BOOTSTRAP = (
     "import marshal,posix\n"
@@ -26,6 +27,7 @@ BOOTSTRAP = (
 )
 
 
+REMEMBERED = 256
 PARTS = ("encoding", "decoding", "child_calls", "child_stdio", "child_dialogue", "child_exec", "child")
 
 
@@ -50,8 +52,9 @@ def _stays_here(node: ast.stmt) -> bool:
 def task(request: Request) -> dict[str, Any]:
     """What `child.run` is to do, at any level; a level adds how it confines (`child._confine`)."""
     return {
-        "code": request.code,
-        "steps": request.steps,
+        "code": precompiled(request.code),
+        "random": "random" in request.code,
+        "steps": _packed_steps(request.steps),
         "setup": request.setup,
         "stdio": request.stdin is not None,
         "entry": request.entry,
@@ -73,6 +76,19 @@ def _command(request: Request) -> dict[str, Any] | None:
         "data_bytes": command.own_bytes + (request.memory_mib << 20),
         "filter": seccomp.for_other_interpreters(),
     }
+
+
+_packed: dict[int, tuple[tuple[Any, ...], bytes]] = {}
+
+
+def _packed_steps(steps: tuple[Any, ...]) -> bytes:
+    """Marshalled once for all candidates of a problem, which share the object."""
+    kept = _packed.get(id(steps))
+    if kept is None or kept[0] is not steps:
+        if len(_packed) >= REMEMBERED:
+            _packed.clear()
+        kept = _packed[id(steps)] = (steps, marshal.dumps(steps))
+    return kept[1]
 
 
 def packed(spec: dict[str, Any]) -> bytes:

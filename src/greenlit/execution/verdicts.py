@@ -18,6 +18,7 @@ from greenlit.execution.expressions import Evaluator, Unsupported
 from greenlit.execution.findings import NO_START, Fault, Findings, Limits, Outcome, outcome, requested, shown, started
 from greenlit.execution.level import Dialogue, Level, Request, Run
 from greenlit.execution.plan import Check, Plan, TestPlan
+from greenlit.execution.precompiled import NotPython, precompiled
 from greenlit.execution.stdio import judge_programs
 
 LITERAL_ROOM = 64 << 10
@@ -44,6 +45,10 @@ def judging(plan: Plan, code: str, limits: Limits) -> Judging:
     if not code.strip():
         fault = Fault("no_code", "there is no program")
         return Findings([outcome(test, fault) for test in plan.tests])
+    try:
+        precompiled(code)
+    except NotPython as why:
+        return Findings([outcome(test, Fault("syntax", str(why))) for test in plan.tests])
     absent = profiles.missing(plan.profile)
     if absent:
         return Findings([outcome(test, Fault("infra", absent)) for test in plan.tests])
@@ -68,8 +73,7 @@ def _judge_called(
 ) -> Generator[Request, Run, dict[int, Outcome]]:
     """All asserts and calls, in one process."""
     tests = plan.called
-    steps = tuple(step.content for test in tests for step in test.steps)
-    run = yield from started(requested(limits, code=code, setup=plan.setup, steps=steps), findings)
+    run = yield from started(requested(limits, code=code, setup=plan.setup, steps=plan.steps), findings)
     if run is None:
         return {test.index: outcome(test, NO_START) for test in tests}
     findings.parts_cpu_s.append(run.cpu_s or 0.0)
@@ -128,6 +132,8 @@ def _evaluate(check: Check, base: int, answers: Answers, bound: dict[str, Any], 
         (step,) = check.holes.values()
         if answers.size(base + step) > LITERAL_ROOM + LITERAL_FACTOR * len(check.source):
             return False
+        if not bound:
+            return equal(answers.value(base + step), check.expected)
     names: dict[str, Callable[[], Any]] = {name: functools.partial(bound.get, name) for name in bound}
     names |= {name: functools.partial(answers.value, base + step) for name, step in check.holes.items()}
     return Evaluator(names, equal).value(check.expression)

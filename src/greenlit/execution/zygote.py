@@ -296,6 +296,8 @@ def main(spec: dict, child: dict, install: Callable[[str], None]) -> None:
     warm_up(child["encode"])
     if spec["also_loaded"]:
         exec(compile(WARM_UP_SCIENCE, "<candidate>", "exec", dont_inherit=True), {"__name__": "candidate"})
+        child["seed"]()
+    child["rehearse"](REQUEST)
     child["prepare"]()
     gc.collect()
     gc.freeze()
