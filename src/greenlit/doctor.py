@@ -260,6 +260,7 @@ def sandbox(lines: list[Line], params: AnnotateParams, cheats: bool) -> Report:
     try:
         with Host() as host, Judge(suite_params(params)) as judge:
             lines.append(_level(judge))
+            lines += _languages(judge)
             table = _cheats(judge, host) if cheats else None
         if table:
             lines += _findings(table)
@@ -283,6 +284,22 @@ def _level(judge: "Judge") -> Line:
         "(sysctl kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns) or bubblewrap"
     )
     return Line("sandbox", "level", "yellow", text, fix)
+
+
+def _languages(judge: "Judge") -> Iterator[Line]:
+    """What programs in each language run in, or why they cannot."""
+    from greenlit.execution.languages import LANGUAGES
+    from greenlit.execution.portable import NAME
+    from greenlit.execution.profiles import missing
+
+    for name, language in LANGUAGES.items():
+        absent = language.missing()
+        runs_in = "limits, but no jail" if judge.level == NAME else language.isolation
+        yield Line("sandbox", f"language {name}", "green", f"{absent}; optional" if absent else runs_in)
+    absent = missing("science")
+    yield Line(
+        "sandbox", "profile science", "green", f"{absent}; optional" if absent else "numpy, pandas and sympy are here"
+    )
 
 
 def _cheats(judge: "Judge", host: "Host") -> "Table":

@@ -75,6 +75,9 @@ class Problem(Record):
     tests: list[Test] = Field(min_length=1)
     prompt: str = ""
     language: str = "python"
+    """What programs are written in: a name in `greenlit.execution.languages.LANGUAGES`."""
+    profile: Literal["plain", "science"] = "plain"
+    """What a Python program finds beside the standard library: nothing, or numpy, pandas and sympy."""
     entry_point: str | None = None
     starter_code: str = ""
     """Where the program starts: shown in the prompt."""

@@ -10,6 +10,8 @@ values.py       how plain values are compared
 child*.py       runs inside the candidate's process, with encoding.py and decoding.py: values across the process border
 portable*.py    the portable level: a fresh limited subprocess per candidate
 shipping.py     how code and task get into that process
+profiles.py     what Python programs find beside the standard library
+languages/      programs that are not Python, and what each language gets
 descendants.py  CPU time and the end of process trees
 verdicts.py     answers -> test results -> a judgement; findings.py and answers.py are its words
 stdio.py        whole programs: several inputs in one process, where that changes nothing

@@ -1,6 +1,7 @@
 """What a candidate's process sent: frames in order, values, or why there are none."""
 
 import signal
+from collections.abc import Callable
 from typing import Any
 
 from greenlit.execution import values
@@ -14,7 +15,8 @@ KINDS = frozenset({"error", "memory", "large"})
 class Answers:
     """The frames of a run, read in order up to the first one that is none."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, decode: Callable[[Any], Any] = values.decode) -> None:
+        self.decode = decode
         self.whole: Fault | None = None
         self.frames: list[list[Any] | Fault] = []
         self.sizes: list[int] = []
@@ -59,7 +61,7 @@ class Answers:
         if fault:
             raise fault
         try:
-            return values.decode(self.frames[index])
+            return self.decode(self.frames[index])
         except values.BadFrame:
             raise Fault("error", "sent something that is no value") from None
 

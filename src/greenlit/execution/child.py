@@ -9,6 +9,7 @@ modules built into the interpreter only (no os, json, re), or imports others whe
     child_calls.py     asserts and calls
     child_stdio.py     whole programs, several inputs in one process
     child_dialogue.py  tests with code of their own
+    child_exec.py      programs in other languages
 
 Nothing here is trusted by the judge: once the candidate's code has run, it may have changed any of it. It holds no
 expected values, so the worst a program can do is to send answers of its own choice, which are judged like any others.
@@ -22,7 +23,8 @@ import time
 
 from greenlit.execution.child_calls import run_program, run_steps
 from greenlit.execution.child_dialogue import run_script, serve
-from greenlit.execution.child_stdio import FILE, leave, run_programs
+from greenlit.execution.child_exec import become
+from greenlit.execution.child_stdio import FILE, leave, run_programs, seed
 from greenlit.execution.encoding import send
 
 REQUEST, ANSWERS = 3, 4
@@ -38,7 +40,7 @@ def _confine(spec: dict) -> None:
 
         ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE: no other process of this user may trace us
 
-    stdlib = sys._stdlib_dir  # type: ignore[attr-defined]
+    own_bytes = _load(spec)
     folders = []
     if spec["uid"]:
         uid = spec["uid"] + (posix.getpid() if spec["uid_per_process"] else 0)
@@ -49,7 +51,7 @@ def _confine(spec: dict) -> None:
         posix.setgroups([])
         posix.setresgid(uid, uid, uid)
         posix.setresuid(uid, uid, uid)
-        _keep_stdlib(stdlib, folders, opened)
+        _keep_readable(dict(zip(folders, opened, strict=True)))
     else:
         posix.chdir(spec["folder"])
     for name, limit in spec["limits"]:
@@ -57,6 +59,7 @@ def _confine(spec: dict) -> None:
         if which is None:
             continue
         hard = resource.getrlimit(which)[1]
+        limit += own_bytes if name == "RLIMIT_AS" else 0
         if hard != resource.RLIM_INFINITY:
             limit = min(limit, hard)
         try:
@@ -66,25 +69,54 @@ def _confine(spec: dict) -> None:
                 raise
 
 
-def _keep_stdlib(stdlib: str, folders: list[str], opened: list[int]) -> None:
-    """Where the interpreter lies in a folder that only root may enter, import through open folders instead.
+def _load(spec: dict) -> int:
+    """Import the profile's packages, as nobody's work; return the address space they took, in bytes."""
+    sys.path += spec["packages"]
+    before = _address_space() if spec["preload"] else 0
+    for name in spec["preload"]:
+        __import__(name)
+    if "numpy" in sys.modules:
+        __import__("numpy.random")  # which numpy leaves for later, out of reach of `seed`
+    seed()
+    return _address_space() - before if spec["preload"] else 0
+
+
+def _address_space() -> int:
+    """Of this process, in bytes; 0 where the system does not tell (and does not limit it either)."""
+    import resource
+
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - no pathlib here
+            return int(file.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
+def _keep_readable(folders: dict) -> None:
+    """Where the interpreter or its packages lie in a folder that only root may enter, import through open folders.
 
     /proc/self/fd/N leads straight to the folder, whatever the modes of the folders above it; no capability needed.
     """
-    try:
-        posix.stat(stdlib + "/os.py")
-        readable = True
-    except PermissionError:
-        readable = False
-    if readable:
-        for fd in opened:
+    moved = {}
+    for path, fd in folders.items():
+        if posix.access(path, posix.R_OK | posix.X_OK):
             posix.close(fd)
+        else:
+            moved[path] = f"/proc/self/fd/{fd}"
+    if not moved:
         return
-    moved = {path: f"/proc/self/fd/{fd}" for path, fd in zip(folders, opened, strict=True)}
-    sys.path[:] = [moved.get(path, path) for path in sys.path if path in moved]
+
+    def place(path: str) -> str:
+        folder = next((folder for folder in moved if path == folder or path.startswith(folder + "/")), "")
+        return moved[folder] + path[len(folder) :] if folder else path
+
+    sys.path[:] = [place(path) for path in sys.path if path in folders]
     sys.path_importer_cache.clear()
-    sys._stdlib_dir = moved.get(stdlib, stdlib)  # type: ignore[attr-defined]
-    sys.modules["encodings"].__path__[:] = [sys._stdlib_dir + "/encodings"]  # type: ignore[attr-defined]
+    sys._stdlib_dir = place(sys._stdlib_dir)  # type: ignore[attr-defined]
+    for module in list(sys.modules.values()):
+        where = getattr(module, "__path__", None)
+        if type(where) is list:
+            where[:] = map(place, where)
 
 
 def prepare() -> None:
@@ -107,12 +139,16 @@ def run(spec: dict) -> None:
         import _signal
 
         _signal.alarm(spec["alarm_s"])
+    if spec["command"]:
+        become(spec["command"])
     send(f'["ready",{time.process_time():.6f}]\n')
     work(spec)
 
 
 def run_forked(spec: dict) -> None:
     """In a fork of the zygote, which has prepared and confined us: work, then end as an interpreter would."""
+    if spec["command"]:
+        become(spec["command"])
     posix.write(ANSWERS, READY)
     status = 1
     try:
@@ -141,9 +177,9 @@ def work(spec: dict) -> None:
     """Run the program, answer what is asked."""
     spec["steps"] = marshal.loads(spec["steps"])
     if spec["random"]:
-        import random
+        import random  # noqa: F401 - loaded, so that it is seeded
 
-        random.seed(0)
+        seed()
     first = spec["steps"][0][0] if spec["steps"] else ""
     if spec["stdio"]:
         names = sys.modules["__main__"].__dict__

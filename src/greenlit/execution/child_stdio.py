@@ -160,6 +160,13 @@ def _stream(fd: int) -> Any:
     return stream
 
 
+def seed() -> None:
+    """The same random numbers for every program."""
+    for name in ("random", "numpy.random", "sympy.core.random"):
+        if name in sys.modules:
+            sys.modules[name].seed(0)
+
+
 def _restorer() -> Callable[[], None]:
     """What puts back what a program may have changed."""
     recursion, digits, path = sys.getrecursionlimit(), sys.get_int_max_str_digits(), list(sys.path)
@@ -174,8 +181,7 @@ def _restorer() -> Callable[[], None]:
         vars(sys).update(hooks)
         posix.environ.clear()
         posix.chdir(folder)
-        if "random" in sys.modules:
-            sys.modules["random"].seed(0)
+        seed()
         if "decimal" in sys.modules:
             sys.modules["decimal"].setcontext(sys.modules["decimal"].DefaultContext.copy())
 

@@ -1,6 +1,9 @@
 """Plain values -> tagged JSON, by exact type, and the frames they travel in; decoding.py is the other half.
 
 First code in a candidate's process (shipping.py), so it imports only what is built into the interpreter.
+
+What comes from numpy: a scalar is the Python number it holds, so a float32 is compared by its exact value; an array is
+no value, as `array == [1, 2]` is no answer in Python either, so a test asks for `.tolist()`.
 """
 
 import posix
@@ -15,6 +18,11 @@ _ITERATORS = frozenset({
     "combinations_with_replacement", "accumulate", "takewhile", "dropwhile", "starmap", "zip_longest", "compress",
     "groupby", "cycle", "count", "repeat", "pairwise", "filterfalse", "longrange_iterator",
 })  # fmt: skip
+_SCALARS = frozenset({
+    "bool", "bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "longlong", "ulonglong",
+    "float16", "float32", "complex64",
+})  # fmt: skip
+"""numpy's scalars that are no subclass of Python's own numbers; `longdouble` holds more than any of those can."""
 
 
 class TooLarge(Exception):
@@ -110,6 +118,11 @@ def _opaque(out: _Encoder, x: object, _: int) -> None:
     out.put(f'["o","{name}",{1 if x else 0}]')
 
 
+def _scalar(out: _Encoder, x: object, depth: int) -> None:
+    """The Python number that it holds: what numpy computed counts as a number here, as `==` has it in Python."""
+    out.value(x.item(), depth + 1)  # type: ignore[attr-defined]
+
+
 def _list_node(out: _Encoder, x: object, depth: int) -> None:
     out.put('["N",[')
     for count in range(ITEMS):
@@ -182,6 +195,7 @@ _OTHERS = {
     ("datetime", "date"): _text("Td"),
     ("datetime", "datetime"): _text("Tt"),
     **{(module, name): _items("I") for name in _ITERATORS for module in ("builtins", "itertools")},
+    **{("numpy", name): _scalar for name in _SCALARS},
 }
 
 

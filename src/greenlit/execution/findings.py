@@ -22,6 +22,8 @@ class Limits:
     output_bytes: int
     script_cpu_s: float = 10.0
     """CPU time of a test's own process, where it has one; it is no measure of the candidate."""
+    profile: str = "plain"
+    """Which interpreter it gets, see `level.Request`."""
 
 
 @dataclass
@@ -104,6 +106,7 @@ def requested(limits: Limits, **what: Any) -> Request:
             "wall_s": limits.wall_s,
             "memory_mib": limits.memory_mib,
             "output_bytes": limits.output_bytes,
+            "profile": limits.profile,
             **what,
         }
     )

@@ -21,7 +21,6 @@ import socket
 import struct
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -29,11 +28,12 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from greenlit.execution import descendants, shipping
+from greenlit.execution import descendants, profiles, shipping
 from greenlit.execution.cgroups import Group, remove_stale_groups
 from greenlit.execution.level import PATIENCE, START_S, STARVED, Dialogue, Relay, Request, Run
 
-ORDER, REPORT = struct.Struct("=ddqq"), struct.Struct("=8siidd")
+ORDER, REPORT = struct.Struct("=ddqqq"), struct.Struct("=8siidd")
+STREAMS, LARGE, ERRORS = 1, 2, 4
 """As in zygote.py."""
 FIRST_ID = 2_000_000_000
 TMP_MIB, TMP_FILES = 32, 2000
@@ -41,10 +41,8 @@ IN_SOCKET = 64 << 10
 STEP_BYTES = 128 << 10
 LOOK_AFTER_S, LOOK_S = 0.005, 0.25
 SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache")
-SCIENCE = ("numpy", "pandas", "sympy")
-_SCIENCE_FILES = (
-    "numpy", "numpy.libs", "pandas", "pandas.libs", "sympy", "mpmath", "dateutil", "pytz", "tzdata", "six.py",
-)  # fmt: skip
+IDLE_LANES = 8
+"""Jails kept for later candidates: one for each lane of a worker, and two for another profile."""
 BOOTSTRAP = (
     "import marshal,posix\n"
     "s,c,z,d=marshal.loads(posix.pread(3,posix.fstat(3).st_size,0))\n"
@@ -75,16 +73,13 @@ class Blueprint:
     """`plain`, or `science`: with numpy, pandas and sympy loaded before the fork."""
     output_bytes: int = 1 << 20
     """Largest file a candidate may write, its standard output included."""
+    becomes: tuple[str, ...] = ()
+    """Files of another interpreter that candidates become; each then takes the filter of system calls on by itself."""
 
     @property
     def packages(self) -> list[tuple[str, str]]:
         """Files of the preloaded packages → where they lie inside."""
-        if self.profile != "science":
-            return []
-        found = []
-        for folder in dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))):
-            found += [(str(Path(folder, name)), f"/packages/{name}") for name in _SCIENCE_FILES]
-        return [(source, inside) for source, inside in found if Path(source).exists()]
+        return [(str(place), f"/packages/{place.name}") for place in profiles.files(self.profile)]
 
     def specification(self, root: str, control: int, program: int, cgroups: list[str]) -> dict[str, Any]:
         """What jail.py needs to know."""
@@ -92,7 +87,7 @@ class Blueprint:
         command = interpreter()
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         library = f"{prefix}/lib"
-        binds = [(path, path) for path in dict.fromkeys((*SYSTEM, library, command))]
+        binds = [(path, path) for path in dict.fromkeys((*SYSTEM, library, command, *self.becomes))]
         hidden = [f"{library}/{version}/site-packages", "/usr/lib/python3/dist-packages"]
         hidden += [f"/usr/local/lib/{version}/{name}-packages" for name in ("site", "dist")]
         return {
@@ -107,7 +102,7 @@ class Blueprint:
             "program": program,
             "cgroups": cgroups,
             "command": [command, "-s", "-S", "-P", "-B", "-c", BOOTSTRAP],
-            "environment": {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"},
+            "environment": {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1", **profiles.ONE_THREAD},
         }
 
     def program(self) -> bytes:
@@ -116,8 +111,9 @@ class Blueprint:
             "two_ids": self.way == "root",
             "output_bytes": self.output_bytes + 1,
             "machine": os.uname().machine,
+            "becomes": bool(self.becomes),
             "packages": ["/packages"] if self.packages else [],
-            "also_loaded": list(SCIENCE) if self.packages else [],
+            "also_loaded": list(profiles.SCIENCE) if self.packages else [],
         }
         return marshal.dumps((_compiled("seccomp.py"), shipping.child_code(), _compiled("zygote.py"), spec))
 
@@ -154,7 +150,7 @@ class Lane:
         self.pid = 0
         self.request: Request | None = None
         self.data: socket.socket | None = None
-        self.stdout = -1
+        self.stdout = self.stderr = -1
         program = _memory_file(blueprint.program())
         root.mkdir(parents=True, exist_ok=True)
         try:
@@ -205,20 +201,27 @@ class Lane:
         content = marshal.dumps(shipping.task(request))
         self.data, far = socket.socketpair()
         self.data.setblocking(False)
-        sent = [far.fileno()]
-        own = []
+        sent, own, what = [far.fileno()], [], 0
         if request.stdin is not None:
             self.stdout = _memory_file(b"")
             own.append(_memory_file(request.stdin.encode("utf-8", "surrogatepass")))
             sent += [own[0], self.stdout]
+            what |= STREAMS
         if len(content) <= IN_SOCKET:
             self.data.send(content)
         else:
             own.append(_memory_file(content))
-            sent = [*sent, *[sent[0]] * (3 - len(sent)), own[-1]]
-        memory = self.own_bytes + (request.memory_mib << 20)
+            sent.append(own[-1])
+            what |= LARGE
+        if request.command is not None:
+            self.stderr = _memory_file(b"")
+            sent.append(self.stderr)
+            what |= ERRORS
+        own_bytes = self.own_bytes if request.command is None else request.command.own_bytes
+        memory = own_bytes + (request.memory_mib << 20)
         self.group.limit(memory + (TMP_MIB << 20))
-        order = ORDER.pack(request.cpu_s, request.wall_s, memory, len(content))
+        space = memory if request.command is None else 0
+        order = ORDER.pack(request.cpu_s, request.wall_s, space, len(content), what)
         try:
             socket.send_fds(self.control, [order], sent)
         except OSError:
@@ -283,14 +286,20 @@ class Lane:
         if (not report or run.signal == signal.SIGKILL) and self.group.killed():
             run.ended, run.signal = "memory", None
         self._take_lines(run)
-        if self.stdout >= 0:
-            size = min(os.fstat(self.stdout).st_size, self.request.output_bytes + 1)
-            run.stdout = os.pread(self.stdout, size, 0)
-            os.close(self.stdout)
-            self.stdout = -1
+        run.stdout, run.stderr = self._written(self.stdout), self._written(self.stderr)
+        self.stdout = self.stderr = -1
         self.data.close()
         self.request = self.data = None
         return run, bool(report)
+
+    def _written(self, file: int) -> bytes:
+        """What a stream's file holds; closes it."""
+        assert self.request is not None
+        if file < 0:
+            return b""
+        content = os.pread(file, min(os.fstat(file).st_size, self.request.output_bytes + 1), 0)
+        os.close(file)
+        return content
 
     def _take_lines(self, run: Run) -> None:
         """Whole lines, the first of which only says that the program was about to start."""
@@ -298,6 +307,7 @@ class Lane:
         if lines and lines[0].startswith(b'["ready"'):
             run.started = True
             run.lines = lines[1:]
+            run.cpu_s = max(0.0, (run.cpu_s or 0.0) - shipping.ready_cpu_s(lines[0]))
         elif run.ended == "memory":
             run.started = True
 
@@ -357,7 +367,8 @@ class Jails:
         Raises:
             NoJail: no jail can be built any more.
         """
-        blueprint = Blueprint(self.way, request.profile, request.output_bytes)
+        becomes = (request.command.words[0], *request.command.binds) if request.command else ()
+        blueprint = Blueprint(self.way, request.profile, request.output_bytes, becomes)
         lane = next((lane for lane in self.idle if lane.blueprint == blueprint), None)
         if lane is None:
             lane = self._build(blueprint)
@@ -375,6 +386,8 @@ class Jails:
             self.idle.append(lane)
         else:
             lane.close()
+        while len(self.idle) > IDLE_LANES:
+            self.idle.pop(0).close()
         return run
 
     def run(self, request: Request) -> Run:

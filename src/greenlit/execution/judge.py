@@ -77,6 +77,8 @@ class Prepared:
     cpu_limit_s: float
     unsplittable: tuple[str, ...]
     """Why tests cannot be judged from outside; their results are None."""
+    missing: str = ""
+    """What is not installed here, so that no program can be judged; empty where all is."""
 
 
 @dataclass
@@ -260,9 +262,10 @@ class Judge:
             return None
         if not known.task.done:
             return None
-        answer = known.task.answer or {"reference_cpu_s": None, "unsplittable": []}
+        answer = known.task.answer or {"reference_cpu_s": None, "unsplittable": [], "missing": ""}
         cpu_s = answer["reference_cpu_s"]
-        prepared = Prepared(cpu_s, self._cpu_limit_s(known.problem, cpu_s), tuple(answer["unsplittable"]))
+        limit_s = self._cpu_limit_s(known.problem, cpu_s)
+        prepared = Prepared(cpu_s, limit_s, tuple(answer["unsplittable"]), answer["missing"])
         self._prepared[known.key] = prepared
         if len(self._prepared) > REMEMBERED:
             self._prepared.popitem(last=False)
@@ -370,7 +373,10 @@ def ways_of(level: str | None, allow_portable: bool) -> list[str]:
     return WAYS[level]
 
 
-_NEEDED = ("task_id", "entry_point", "starter_code", "setup", "reference", "time_limit_s", "memory_limit_mib")
+_NEEDED = (
+    "task_id", "language", "profile", "entry_point", "starter_code", "setup", "reference", "time_limit_s",
+    "memory_limit_mib",
+)  # fmt: skip
 
 
 def _content(problem: Problem) -> str:

@@ -14,6 +14,25 @@ START_S = 30.0
 
 
 @dataclass(frozen=True)
+class Command:
+    """What a candidate's process becomes where the program is not Python; see child_exec.py."""
+
+    words: tuple[str, ...]
+    """An executable's full path, and its arguments."""
+    files: tuple[tuple[str, str], ...]
+    """Name and text of files that it finds in its current folder, the program among them."""
+    binds: tuple[str, ...] = ()
+    """Files and folders of this machine that it needs, read-only, beside the system's libraries."""
+    environment: tuple[tuple[str, str], ...] = ()
+    answers_on: int = 4
+    """Descriptor that it sends its lines to, the first of them as soon as it has started: `["ready", CPU seconds]`."""
+    prints: bool = True
+    """Its standard output counts; else it goes nowhere."""
+    own_bytes: int = 0
+    """Memory it needs before the program has any."""
+
+
+@dataclass(frozen=True)
 class Request:
     """One run of one candidate."""
 
@@ -31,6 +50,8 @@ class Request:
     output_bytes: int = 1 << 20
     profile: str = "plain"
     """Which interpreter: `plain`, or `science` with numpy, pandas and sympy at hand."""
+    command: Command | None = None
+    """Another interpreter than Python; then `code` and `steps` say nothing."""
 
 
 @dataclass
@@ -48,6 +69,8 @@ class Run:
     status: int | None = None
     """Its exit status; only ever held against it."""
     stdout: bytes = b""
+    stderr: bytes = b""
+    """Of another interpreter than Python: what it says of its own end; a candidate can write there too."""
     cpu_s: float | None = None
     wall_s: float | None = None
 

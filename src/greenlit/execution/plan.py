@@ -2,7 +2,7 @@
 
 import ast
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from greenlit.execution.expressions import Evaluator
@@ -69,13 +69,24 @@ class Plan:
 
     task_id: str
     setup: Any
-    """Compiled set-up code, or None."""
+    """Compiled set-up code, or None; text where the language is not Python."""
     tests: tuple[TestPlan, ...]
+    profile: str = "plain"
+    """As `Problem.profile`."""
+    language: str = "python"
+    """As `Problem.language`; set-up and steps are for it."""
+    wanted: dict[int, Any] = field(default_factory=dict)
+    """Kept between programs: what tests of another language compare with, once it has been evaluated."""
 
     @functools.cached_property
     def called(self) -> tuple[TestPlan, ...]:
         """Tests answered by one run of the program's definitions."""
         return tuple(test for test in self.tests if test.kind != "stdio" and not test.refusal and not test.script)
+
+    @functools.cached_property
+    def compared(self) -> tuple[TestPlan, ...]:
+        """Called tests that are no plain calls."""
+        return tuple(test for test in self.called if test.kind != "call")
 
     @functools.cached_property
     def steps(self) -> tuple[tuple[Any, ...], ...]:

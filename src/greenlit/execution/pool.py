@@ -25,7 +25,7 @@ from greenlit.execution.worker import Link, Recent
 TRIES = 3
 DEPTH = 8
 """Tasks a worker holds at most."""
-_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
+_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "GREENLIT_Q", "QHOME", "QLIC")
 
 
 @dataclass

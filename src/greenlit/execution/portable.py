@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from greenlit.execution import descendants, shipping
+from greenlit.execution import descendants, profiles, shipping
 from greenlit.execution.level import PATIENCE, START_S, STARVED, Dialogue, Request, Run
 from greenlit.execution.portable_dialogue import Conversation
 from greenlit.execution.portable_io import content, file_with, remove
@@ -85,10 +85,11 @@ class Portable:
         handed = file_with(shipping.packed(self.spec(request, home)))
         stdin = self.null if request.stdin is None else file_with(request.stdin.encode("utf-8", "surrogatepass"))
         stdout = self.null if request.stdin is None else file_with(b"")
+        stderr = self.null if request.command is None else file_with(b"")
         watched = _Watched(request, answers)
         pid = 0
         try:
-            pid = self.spawn(stdin, stdout, handed, answers_far)
+            pid = self.spawn(stdin, stdout, handed, answers_far, stderr=stderr)
             os.close(answers_far)
             answers_far = -1
             self._watch(watched, pid)
@@ -97,7 +98,9 @@ class Portable:
                 watched.close(descendants.end(pid))
             if request.stdin is not None:
                 watched.run.stdout = content(stdout, request.output_bytes + 1)
-            for fd in {answers, answers_far, handed, stdin, stdout} - {-1, self.null}:
+            if request.command is not None:
+                watched.run.stderr = content(stderr, request.output_bytes + 1)
+            for fd in {answers, answers_far, handed, stdin, stdout, stderr} - {-1, self.null}:
                 os.close(fd)
             remove(home)
         return watched.run
@@ -114,12 +117,16 @@ class Portable:
             ("RLIMIT_FSIZE", request.output_bytes + 1),
             ("RLIMIT_NOFILE", OPEN_FILES),
             ("RLIMIT_STACK", STACK_BYTES),
-            ("RLIMIT_AS", request.memory_mib << 20),
         ]
+        if request.command is None:
+            limits.append(("RLIMIT_AS", request.memory_mib << 20))
         if self.uid_per_process:
             limits.append(("RLIMIT_NPROC", PROCESSES))
+        science = request.profile == "science"
         return {
             **shipping.task(request),
+            "packages": profiles.folders() if science else [],
+            "preload": [name for name in profiles.SCIENCE if science and name in request.code],
             "folder": str(home),
             "limits": limits,
             "optional_limits": _OPTIONAL,
@@ -129,15 +136,18 @@ class Portable:
             "alarm_s": math.ceil(request.wall_s * PATIENCE + START_S),
         }
 
-    def spawn(self, stdin: int, stdout: int, handed: int, answers: int, calls: int | None = None) -> int:
+    def spawn(
+        self, stdin: int, stdout: int, handed: int, answers: int, calls: int | None = None, stderr: int | None = None
+    ) -> int:
         """Start a candidate's process with these descriptors and no others."""
-        targets = [(stdin, 0), (stdout, 1), (self.null, 2), (handed, 3), (answers, 4)]
+        errors = self.null if stderr is None else stderr
+        targets = [(stdin, 0), (stdout, 1), (errors, 2), (handed, 3), (answers, 4)]
         if calls is not None:
             targets.append((calls, 5))
         return os.posix_spawn(
             self.interpreter,
             [self.interpreter, "-S", "-s", "-P", "-B", "-c", shipping.BOOTSTRAP],
-            {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"},
+            {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1", **profiles.ONE_THREAD},
             file_actions=[(os.POSIX_SPAWN_DUP2, source, target) for source, target in targets],
             setsid=True,
             setsigmask=[],

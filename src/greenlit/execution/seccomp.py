@@ -9,7 +9,9 @@ Not stopped: everything a plain program does with its own memory, its files in /
 """
 
 import ctypes
+import os
 import struct
+import sys
 
 # name: number on (x86_64, aarch64); None where the architecture has no such call
 DENIED = {
@@ -53,21 +55,32 @@ CLONE, CLONE3, PRLIMIT = (56, 220), (435, 435), (302, 261)
 NEWEST = 450
 ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 """Machine → column of the table, and what the kernel calls it."""
+FORKS = (57, 58)
+"""fork and vfork; aarch64 has neither."""
+THREAD = 0x10000
+"""CLONE_THREAD."""
 NEW_NAMESPACES = 0x7E020080
 """CLONE_NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET."""
 _ALLOW, _KILL, _EPERM, _ENOSYS = 0x7FFF0000, 0x80000000, 0x00050001, 0x00050026
+_ENDS = ("allow", "deny", "unknown", "kill")
 _LOAD, _EQUAL, _ABOVE, _ANY_BIT, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
 _NUMBER, _ARCHITECTURE, _FIRST, _FIRST_HIGH = 0, 4, 16, 20
 
 
-def program(machine: str) -> bytes:
+def program(machine: str, allowed: tuple[str, ...] = (), only_threads: bool = False) -> bytes:
     """The filter as the kernel takes it: eight bytes per instruction.
+
+    Args:
+        allowed: calls of the table to leave out.
+        only_threads: no new processes.
 
     Raises:
         KeyError: an architecture whose system calls we have no table for.
     """
     column, architecture = ARCHITECTURES[machine]
-    denied = sorted({numbers[column] for numbers in DENIED.values()} - {None})  # type: ignore[type-var]
+    found = {numbers[column] for name, numbers in DENIED.items() if name not in allowed}
+    found |= set(FORKS) if only_threads and machine == "x86_64" else set()
+    denied = sorted(found - {None})  # type: ignore[type-var]
     body: list[tuple[int, str, str, int]] = [
         (_LOAD, "", "", _ARCHITECTURE),
         (_EQUAL, "", "kill", architecture),
@@ -82,11 +95,11 @@ def program(machine: str) -> bytes:
         (_LOAD, "", "", _FIRST_HIGH),
         (_EQUAL, "allow", "deny", 0),
     ]
-    ends = {"clone": len(body), "allow": len(body) + 2, "deny": len(body) + 3, "unknown": len(body) + 4}
-    ends["kill"] = len(body) + 5
+    ends = {"clone": len(body), **{end: len(body) + 3 + place for place, end in enumerate(_ENDS)}}
     body += [
         (_LOAD, "", "", _FIRST),
-        (_ANY_BIT, "deny", "allow", NEW_NAMESPACES),
+        (_ANY_BIT, "deny", "", NEW_NAMESPACES),
+        (_ANY_BIT, "allow", "deny" if only_threads else "allow", THREAD),
         *((_RETURN, "", "", what) for what in (_ALLOW, _EPERM, _ENOSYS, _KILL)),
     ]
     packed = []
@@ -94,6 +107,13 @@ def program(machine: str) -> bytes:
         jumps = [ends[label] - place - 1 if label else 0 for label in (yes, no)]
         packed.append(struct.pack("=HBBI", code, *jumps, value))
     return b"".join(packed)
+
+
+def for_other_interpreters() -> bytes:
+    """The filter for a process that is to become another interpreter than Python; empty where there is no table."""
+    if sys.platform != "linux" or os.uname().machine not in ARCHITECTURES:
+        return b""
+    return program(os.uname().machine, allowed=("execve", "execveat"), only_threads=True)
 
 
 def install(machine: str) -> None:

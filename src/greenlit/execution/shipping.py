@@ -13,7 +13,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from greenlit.execution import decoding
+from greenlit.execution import decoding, seccomp
 from greenlit.execution.level import Request
 from greenlit.execution.precompiled import precompiled
 
@@ -28,7 +28,7 @@ BOOTSTRAP = (
 
 
 REMEMBERED = 256
-PARTS = ("encoding", "decoding", "child_calls", "child_stdio", "child_dialogue", "child")
+PARTS = ("encoding", "decoding", "child_calls", "child_stdio", "child_dialogue", "child_exec", "child")
 
 
 @functools.cache
@@ -59,6 +59,22 @@ def task(request: Request) -> dict[str, Any]:
         "stdio": request.stdin is not None,
         "entry": request.entry,
         "room": 2 * request.output_bytes,
+        "command": _command(request),
+    }
+
+
+def _command(request: Request) -> dict[str, Any] | None:
+    command = request.command
+    if command is None:
+        return None
+    return {
+        "words": command.words,
+        "files": command.files,
+        "environment": dict(command.environment),
+        "answers_on": command.answers_on,
+        "prints": command.prints,
+        "data_bytes": command.own_bytes + (request.memory_mib << 20),
+        "filter": seccomp.for_other_interpreters(),
     }
 
 

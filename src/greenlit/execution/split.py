@@ -40,7 +40,9 @@ _IMMUTABLE = (ast.Constant, ast.Tuple, ast.UnaryOp, ast.USub, ast.UAdd, ast.Load
 
 def unsplittable(problem: "Problem") -> list[str]:
     """Why tests of this problem cannot be judged from outside, one line each; empty when all can."""
-    return [f"test {test.index}: {test.refusal}" for test in plan_tests(problem).tests if test.refusal]
+    from greenlit.execution.languages import plan_of  # which needs this module
+
+    return [f"test {test.index}: {test.refusal}" for test in plan_of(problem).tests if test.refusal]
 
 
 def plan_tests(problem: "Problem") -> Plan:
@@ -62,7 +64,7 @@ def plan_tests(problem: "Problem") -> Plan:
             except Unsplittable as also:
                 tests.append(plan(refusal=f"{why}; {also}" if str(also) else str(why)))
     code = compile(setup_tree, "<setup>", "exec", dont_inherit=True) if setup_tree and setup_tree.body else None
-    return Plan(problem.task_id, code, tuple(tests))
+    return Plan(problem.task_id, code, tuple(tests), problem.profile)
 
 
 def _parse_setup(setup: str) -> tuple[ast.Module | None, str | None]:

@@ -62,7 +62,7 @@ def _each_alone(
 ) -> Generator[Request, Run, Judged]:
     judged = {}
     for test in tests:
-        judged[test.index] = _outcome(test, (yield from _alone(test, code, limits, findings)))
+        judged[test.index] = program_outcome(test, (yield from _alone(test, code, limits, findings)))
     return judged
 
 
@@ -83,7 +83,7 @@ def _together(
             return {**judged, **{test.index: outcome(test, answers.whole) for test in waiting}}
         for place, test in enumerate(waiting[: len(answers.frames)]):
             printed, cpu_s = _printed(answers, place)
-            found = _outcome(test, printed)
+            found = program_outcome(test, printed)
             if place and not found.passed and not trusted:
                 if _differ(printed, (yield from _alone(test, code, limits, findings))):
                     return None
@@ -124,6 +124,11 @@ def _alone(test: TestPlan, code: str, limits: Limits, findings: Findings) -> Gen
     if run is None:
         return NO_START
     findings.parts_cpu_s.append(run.cpu_s or 0.0)
+    return printed_alone(run, limits)
+
+
+def printed_alone(run: Run, limits: Limits) -> Printed:
+    """What a program that had a process for itself printed, or why that does not count."""
     if run.ended != "exited":
         return missing(run)
     if len(run.stdout) > limits.output_bytes:
@@ -136,7 +141,8 @@ def _alone(test: TestPlan, code: str, limits: Limits, findings: Findings) -> Gen
     return run.stdout
 
 
-def _outcome(test: TestPlan, printed: Printed) -> Outcome:
+def program_outcome(test: TestPlan, printed: Printed) -> Outcome:
+    """What it means for a test that the program printed this."""
     if isinstance(printed, Fault):
         return outcome(test, printed)
     try:

@@ -8,9 +8,10 @@ import functools
 import json
 import operator
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import Any
 
-from greenlit.execution import values
+from greenlit.execution import profiles, values
 from greenlit.execution.answers import Answers
 from greenlit.execution.dialogue import judge_script
 from greenlit.execution.expressions import Evaluator, Unsupported
@@ -48,6 +49,10 @@ def judging(plan: Plan, code: str, limits: Limits) -> Judging:
         precompiled(code)
     except NotPython as why:
         return Findings([outcome(test, Fault("syntax", str(why))) for test in plan.tests])
+    absent = profiles.missing(plan.profile)
+    if absent:
+        return Findings([outcome(test, Fault("infra", absent)) for test in plan.tests])
+    limits = replace(limits, profile=plan.profile)
     findings = Findings([])
     outcomes: dict[int, Outcome] = {}
     if plan.called:
@@ -76,12 +81,12 @@ def _judge_called(
     outcomes = {}
     base = 0
     for test in tests:
-        outcomes[test.index] = outcome(test, _fault_of(test, base, answers))
+        outcomes[test.index] = outcome(test, fault_of(test, base, answers))
         base += len(test.steps)
     return outcomes
 
 
-def _fault_of(test: TestPlan, base: int, answers: Answers) -> Fault | None:
+def fault_of(test: TestPlan, base: int, answers: Answers) -> Fault | None:
     """Why this test is not passed, or None."""
     try:
         if test.kind == "call":

@@ -26,12 +26,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from greenlit.execution import languages
 from greenlit.execution.jailed import LOOK_AFTER_S, Jails, Lane, NoJail
-from greenlit.execution.level import Dialogue, Level
+from greenlit.execution.level import Dialogue, Level, Run
 from greenlit.execution.plan import Plan
 from greenlit.execution.portable import Portable, harden_worker
-from greenlit.execution.split import plan_tests
-from greenlit.execution.verdicts import Judging, Limits, judging
+from greenlit.execution.verdicts import Judging, Limits
 
 KNOWN_PROBLEMS = 256
 REFERENCES = 3
@@ -187,7 +187,12 @@ class Worker:
                 self._advance(job, run)
                 self._flush()
             else:
-                job.lane = self.level.start(job.wants)
+                try:
+                    job.lane = self.level.start(job.wants)
+                except NoJail as why:
+                    print(f"no jail: {why}", file=sys.stderr)
+                    self._advance(job, Run())
+                    continue
                 job.began = time.monotonic()
                 self.running[job.lane.fileno()] = job
                 self._listen(job.lane.fileno())
@@ -254,14 +259,14 @@ class Worker:
         limits = Limits(**message["limits"])
         if message["op"] == "prepare":
             return _prepare(plan, references, limits)
-        return _judge(judging(plan, message["code"], limits))
+        return _judge(languages.judging(plan, message["code"], limits))
 
     def _plan(self, message: dict[str, Any]) -> tuple[Plan, list[str]]:
         key = message["key"]
         if "problem" in message:
             problem = json.loads(message["problem"])
             problem["tests"] = [SimpleNamespace(**test) for test in problem["tests"]]
-            kept = (plan_tests(SimpleNamespace(**problem)), problem["reference"][:REFERENCES])  # type: ignore[arg-type]
+            kept = (languages.plan_of(SimpleNamespace(**problem)), problem["reference"][:REFERENCES])  # type: ignore[arg-type]
         else:
             kept = self.plans[key]
         self.plans.keep(key, kept)
@@ -283,13 +288,14 @@ def _prepare(plan: Plan, references: list[str], limits: Limits) -> Generator[Any
     return {
         "reference_cpu_s": (yield from _reference_cpu_s(plan, references, limits)),
         "unsplittable": [f"test {test.index}: {test.refusal}" for test in plan.tests if test.refusal],
+        "missing": languages.missing(plan),
     }
 
 
 def _reference_cpu_s(plan: Plan, references: list[str], limits: Limits) -> Generator[Any, Any, float | None]:
     """CPU time of the first reference that passes what can be judged: of its one run, or of its slowest one."""
     for code in references:
-        findings = yield from judging(plan, code, limits)
+        findings = yield from languages.judging(plan, code, limits)
         judged = [test for test in findings.tests if test.kind != "unsplittable"]
         if judged and all(test.passed for test in judged):
             return max(findings.parts_cpu_s)

@@ -26,9 +26,11 @@ from collections.abc import Callable
 
 CONTROL = 20
 REQUEST, ANSWERS, CALLS = 3, 4, 5
-ORDER = struct.Struct("=ddqq")
-"""CPU seconds, wall seconds, address space in bytes, size of the request."""
-ANCILLARY = _socket.CMSG_SPACE(4 * 4)
+ORDER = struct.Struct("=ddqqq")
+"""CPU seconds, wall seconds, address space in bytes (0: no limit), size of the request, what is handed over."""
+STREAMS, LARGE, ERRORS = 1, 2, 4
+"""Handed over after the socket: standard input and output, the request in a file, standard error."""
+ANCILLARY = _socket.CMSG_SPACE(5 * 4)
 REPORT = struct.Struct("=8siidd")
 """How it ended, signal, exit status, CPU seconds, wall seconds."""
 STARVED, PATIENCE = 0.2, 4
@@ -128,6 +130,17 @@ Without it each candidate pays for it anew, in page faults: twice the time of al
 """
 
 
+WARM_UP_SCIENCE = """
+import numpy as np, pandas as pd, sympy
+a = np.arange(12, dtype=float).reshape(3, 4)
+result = [(a @ a.T).sum(), np.linalg.det(a[:, :3]), np.sort(a, axis=0).tolist(), np.int64(3), a[a > 3].mean()]
+frame = pd.DataFrame({"a": ["x", "y", "x"], "b": [1, 2, 3]})
+result += [frame.groupby("a")["b"].sum().to_dict(), frame.merge(frame, on="a").sort_values("b_x").values.tolist()]
+x = sympy.Symbol("x")
+result += [str(sympy.solve(x ** 2 - 4, x)), str(sympy.diff(sympy.sin(x) * x)), str(sympy.simplify(x / x ** 2))]
+"""
+
+
 def warm_up(encode: Callable[[object, int], str]) -> None:
     """Compile, run, fail and answer once."""
     for _ in range(3):
@@ -185,20 +198,22 @@ class Zygote:
 
         Capabilities go with the user id; where there is one id for all, the zygote has none to begin with.
         """
-        _, _, memory, size = order
-        data = handed[0]
-        request = handed[3] if len(handed) == 4 else data
-        if len(handed) > 1 and handed[1] != data:
-            posix.dup2(handed[1], 0)
-            posix.dup2(handed[2], 1)
-        posix.dup2(request, REQUEST)
+        _, _, memory, size, what = order
+        data, *others = handed
+        if what & STREAMS:
+            posix.dup2(others.pop(0), 0)
+            posix.dup2(others.pop(0), 1)
+        posix.dup2(others.pop(0) if what & LARGE else data, REQUEST)
+        if what & ERRORS:
+            posix.dup2(others.pop(0), 2)
         posix.dup2(data, ANSWERS)
         posix.dup2(data, CALLS)
         posix.closerange(6, OPEN_FILES)
         if self.two_ids:
             posix.setresgid(1, 1, 1)
             posix.setresuid(1, 1, 1)
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        if memory:
+            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
         content = posix.read(REQUEST, size)
         while len(content) < size:
             part = posix.read(REQUEST, size - len(content))
@@ -265,7 +280,8 @@ def main(spec: dict, child: dict, install: Callable[[str], None]) -> None:
     sys.path[:] = [*sys.path, *spec["packages"]]
     for name in (*PRELOADED, *spec["also_loaded"]):
         __import__(name)
-    install(spec["machine"])
+    if not spec["becomes"]:
+        install(spec["machine"])
     ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE: not to be traced, even by its own user id
     for which, limit in (
         (resource.RLIMIT_CORE, 0),
@@ -278,6 +294,9 @@ def main(spec: dict, child: dict, install: Callable[[str], None]) -> None:
         limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(which, (limit, hard if which == resource.RLIMIT_STACK else limit))
     warm_up(child["encode"])
+    if spec["also_loaded"]:
+        exec(compile(WARM_UP_SCIENCE, "<candidate>", "exec", dont_inherit=True), {"__name__": "candidate"})
+        child["seed"]()
     child["rehearse"](REQUEST)
     child["prepare"]()
     gc.collect()

@@ -36,7 +36,7 @@ REFERENCES = 3
 """References tried until one passes; the judge times one of the first three, too."""
 SURVIVORS = 3
 """So many mutants must have been judged, and none caught, before tests count as accepting anything."""
-_AGAIN = "\n# again\n"
+_AGAIN = "\n\n"
 """Makes the second run another program, which the judge would else answer from memory."""
 
 
