@@ -26,7 +26,8 @@ def _jails_work() -> bool:
     """Can this user build jails on this machine?"""
     import tempfile
 
-    from greenlit.execution.jailed import Blueprint, Lane, NoJail
+    from greenlit.execution.blueprint import Blueprint
+    from greenlit.execution.lane import Lane, NoJail
 
     for way in ("root", "user"):
         with tempfile.TemporaryDirectory() as folder:

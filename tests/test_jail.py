@@ -13,9 +13,10 @@ import psutil
 import pytest
 
 from greenlit.config import AnnotateParams
-from greenlit.execution import jailed, seccomp, shipping
-from greenlit.execution.jailed import Jails, NoJail
+from greenlit.execution import blueprint, jailed, seccomp, shipping
+from greenlit.execution.jailed import Jails
 from greenlit.execution.judge import Judge
+from greenlit.execution.lane import NoJail
 from greenlit.execution.level import Request, Run
 from greenlit.types import AssertTest, Problem, StdioTest
 from tests.conftest import LEVELS
@@ -142,7 +143,7 @@ def test_memory_of_many_processes_together_is_bounded_where_it_can_be(jails: Jai
     folder = jails.idle[-1].group.folders["memory"]
     answer(jails, code.replace("sleep(5)", "sleep(1)"), memory_mib=150)
     peaks = [folder / name for name in ("memory.max_usage_in_bytes", "memory.peak") if (folder / name).exists()]
-    assert 100 << 20 < int(peaks[0].read_text()) <= (150 + jailed.TMP_MIB) << 20
+    assert 100 << 20 < int(peaks[0].read_text()) <= (150 + blueprint.TMP_MIB) << 20
     while not (run := answer(jails, "def f(): return 'next'")).started:
         continue
     assert text(run) == "next"

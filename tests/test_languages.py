@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from greenlit.config import AnnotateParams
-from greenlit.execution import jailed, profiles, seccomp
+from greenlit.execution import blueprint, profiles, seccomp
 from greenlit.execution.answers import Answers
 from greenlit.execution.findings import Fault
 from greenlit.execution.judge import Judge
@@ -400,13 +400,13 @@ def stand_in() -> Iterator[Path]:
     """Not below /tmp, which every jail has its own of."""
     with tempfile.TemporaryDirectory(dir=ROOT, prefix=".stand-in-") as folder:
         path = Path(folder, "q")
-        path.write_text(STAND_IN.format(python=jailed.interpreter()))
+        path.write_text(STAND_IN.format(python=blueprint.interpreter()))
         path.chmod(0o755)
         Path(folder).chmod(0o755)
         yield path
 
 
-OPEN = all(folder.stat().st_mode & stat.S_IXOTH for folder in Path(jailed.interpreter()).parents)
+OPEN = all(folder.stat().st_mode & stat.S_IXOTH for folder in Path(blueprint.interpreter()).parents)
 Q_LEVELS = [
     *LEVELS[:-1],
     pytest.param("portable", marks=pytest.mark.skipif(not OPEN, reason="the stand-in's Python is not for every user")),
@@ -488,7 +488,7 @@ def test_pykx_is_asked_for_q_where_there_is_no_binary(tmp_path: Path, monkeypatc
     monkeypatch.setattr(profiles, "folders", lambda: [str(tmp_path)])
     found = q._find.__wrapped__()
     assert isinstance(found, Interpreter), found
-    assert (found.words[0], found.binds[0], found.own_bytes) == (jailed.interpreter(), str(tmp_path), 1000)
+    assert (found.words[0], found.binds[0], found.own_bytes) == (blueprint.interpreter(), str(tmp_path), 1000)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ Two ways, tried by `jailed.py` in this order
     user   everything belongs to a new user namespace with one id, without capabilities. Candidates share the zygote's
            id; being process 1, without signal handlers, not dumpable and out of ptrace's reach keeps it safe
 
-Why not bubblewrap: it builds the same jail (see `bubblewrap` in jailed.py, used where only it may), but maps one id, so
+Why not bubblewrap: it builds the same jail (see `_as_bubblewrap`, used where only it may), but maps one id, so
 that a candidate shares the zygote's; it is one more package to install; and it takes as long.
 
 Does not stop: kernel bugs; reading the world-readable libraries that are bound; measuring time.

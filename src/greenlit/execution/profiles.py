@@ -13,6 +13,7 @@ from pathlib import Path
 SCIENCE = ("numpy", "pandas", "sympy")
 _FILES = (
     "numpy", "numpy.libs", "pandas", "pandas.libs", "sympy", "mpmath", "dateutil", "pytz", "tzdata", "six.py",
+    "sortedcontainers",
 )  # fmt: skip
 """Theirs and those of what they need; not every version has each."""
 

@@ -27,7 +27,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from greenlit.execution import languages
-from greenlit.execution.jailed import LOOK_AFTER_S, Jails, Lane, NoJail
+from greenlit.execution.jailed import LOOK_AFTER_S, Jails
+from greenlit.execution.lane import Lane, NoJail
 from greenlit.execution.level import Dialogue, Level, Run
 from greenlit.execution.plan import Plan
 from greenlit.execution.portable import Portable, harden_worker

@@ -1,7 +1,7 @@
 """Process 1 of a jail: forks one process per candidate, watches its time, ends everything it left behind.
 
 Shipped as a code object and run by a fresh interpreter inside the jail, with `seccomp.py` and `child.py`; see
-`jailed.py` for the other end. The zygote never sees what a candidate reads or writes: each candidate gets a socket of
+`lane.py` for the other end. The zygote never sees what a candidate reads or writes: each candidate gets a socket of
 its own, which the zygote only hands on, so nothing of one candidate is in the memory that the next one inherits.
 
 kill(-1) ENDS EVERY PROCESS THAT THE CALLER MAY SIGNAL. Here that is everything in the jail's process namespace, which

@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenlit.execution import profiles
+from greenlit.execution.blueprint import interpreter
 from greenlit.execution.findings import Fault, Limits
-from greenlit.execution.jailed import interpreter
 from greenlit.execution.languages import q_asserts
 from greenlit.execution.languages.command import ISOLATION, Interpreter, Runner, call_plan, judging_with, plan_with
 from greenlit.execution.languages.language import Language
