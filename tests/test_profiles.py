@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from greenlit.config import AnnotateParams
-from greenlit.execution import profiles, verdicts
+from greenlit.execution import descendants, profiles, verdicts
 from greenlit.execution.jailed import IDLE_LANES, Jails
 from greenlit.execution.judge import Judge
 from greenlit.execution.level import Request
@@ -125,7 +125,10 @@ def test_a_profile_without_its_packages_says_so(monkeypatch: pytest.MonkeyPatch)
 
 @needs_packages
 @pytest.mark.parametrize("level", LEVELS[:1])
-def test_lanes_of_both_profiles_stay_and_are_not_many(level: str, tmp_path: Path) -> None:
+def test_lanes_of_both_profiles_stay_and_are_not_many(
+    level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(descendants, "adopt_orphans", lambda: None)  # this process would keep those of later tests
     jails = Jails(["root", "user"], tmp_path)
     try:
         step = ("eval", compile("f()", "<test>", "eval"))

@@ -5,6 +5,9 @@ A deny list on top of namespaces and missing capabilities, because many kernel o
 keyrings, io_uring, perf) and because most kernel bugs lie in calls that programs of this kind never make. What is newer
 than the list answers ENOSYS, as an older kernel would.
 
+Programs in other languages get it without the ban on execve, since they are one, and with one on new processes; each
+takes it on by itself (child_exec.py).
+
 Not stopped: everything a plain program does with its own memory, its files in /tmp, its threads and child processes.
 """
 
