@@ -30,7 +30,7 @@ from typing import Any
 from greenlit.execution.parsing import UNPARSABLE, parsed
 from greenlit.problems.own import split_of
 from greenlit.problems.prompts import with_prelude
-from greenlit.problems.records import Dropped, check_columns, plain_lines
+from greenlit.problems.records import Dropped, check_columns, plain_lines, profile_for
 from greenlit.types import AssertTest, Checker, Problem, ScriptTest, Test
 
 _COLUMNS: dict[str, type | tuple[type, ...]] = {
@@ -74,6 +74,7 @@ def load_leetcode(rows: Iterable[Mapping[str, Any]]) -> Iterator[Problem | Dropp
             yield Dropped(task_id, "several answers may be right")
             continue
         prelude, test = plain_lines(row["prompt"]), plain_lines(row["test"])
+        reference = [with_prelude(plain_lines(row["completion"]), prelude)]
         yield Problem(
             task_id=task_id,
             prompt=plain_lines(statement).strip(),
@@ -81,7 +82,8 @@ def load_leetcode(rows: Iterable[Mapping[str, Any]]) -> Iterator[Problem | Dropp
             starter_code=plain_lines(starter),
             prelude=prelude,
             tests=_tests(test, row["entry_point"], _checker(statement)),
-            reference=[with_prelude(plain_lines(row["completion"]), prelude)],
+            reference=reference,
+            profile=profile_for(reference),
             split=_split(task_id, row.get("split")),
             difficulty=difficulty,
             source="leetcode",

@@ -1,9 +1,10 @@
 """What the adapters share: a record that cannot become a problem, and columns that are missing or of another type."""
 
+import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from greenlit.errors import DataError
 from greenlit.execution.parsing import UNPARSABLE
@@ -39,6 +40,14 @@ def check_columns(place: str, row: Mapping[str, Any], columns: Mapping[str, type
 def plain_lines(text: str) -> str:
     """CRLF and bare CR as LF."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+_SCIENCE = re.compile(r"^\s*(?:import|from)\s+(?:numpy|pandas|sympy|sortedcontainers)\b", re.MULTILINE)
+
+
+def profile_for(references: Iterable[str]) -> Literal["plain", "science"]:
+    """Which interpreter a problem needs: one with the packages that a known solution of it imports."""
+    return "science" if any(map(_SCIENCE.search, references)) else "plain"
 
 
 def compiles(code: str) -> bool:

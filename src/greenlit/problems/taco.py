@@ -26,7 +26,7 @@ from typing import Any
 from greenlit.problems.contest import STDIO_FRAME, Unusable, checker_of, prelude_of, read_solutions, read_tests
 from greenlit.problems.own import split_of
 from greenlit.problems.prompts import with_prelude
-from greenlit.problems.records import Dropped, check_columns, plain_lines
+from greenlit.problems.records import Dropped, check_columns, plain_lines, profile_for
 from greenlit.types import Checker, Problem
 
 PYTHON_FACTOR = 5.0
@@ -80,6 +80,7 @@ def _problem(task_id: str, row: Mapping[str, Any]) -> Problem:
         prelude=prelude,
         tests=tests,
         reference=[with_prelude(code, prelude) for code in solutions],
+        profile=profile_for(solutions),
         split=split_of(task_id),
         difficulty=row.get("difficulty"),
         source=f"taco/{source}" if source else "taco",
