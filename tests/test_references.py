@@ -17,8 +17,8 @@ from greenlit.types import Problem
 
 LOADERS = {"humaneval": load_humaneval, "apps": load_apps, "taco": load_taco, "leetcode": load_leetcode}
 BLANK_LINES = {
-    1, 19, 34, 60, 96, 97, 104, 107, 120, 152, 190, 200, 230, 231, 245, 246, 298, 342, 351, 356, 361, 383, 405, 408, 445,
-    453, 458, 473, 475, 490, 491, 507, 511, 520, 561, 573,
+    1, 19, 34, 60, 96, 97, 104, 107, 120, 152, 190, 200, 230, 231, 245, 246, 298, 342, 351, 356, 361, 383, 405, 408,
+    445, 453, 458, 473, 475, 490, 491, 507, 511, 520, 561, 573,
 }  # fmt: skip
 """The example as the statement prints it has a blank line after each line; without them the reference passes."""
 OTHERWISE = {
