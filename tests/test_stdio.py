@@ -11,6 +11,7 @@ from greenlit.execution import encoding, values, verdicts
 from greenlit.execution.judge import Judge
 from greenlit.execution.level import Request, Run
 from greenlit.execution.split import plan_tests
+from greenlit.execution.stdio import leaves_nothing
 from greenlit.types import Problem, StdioTest
 
 PARAMS = AnnotateParams(allow_portable=True, timeout_s=2.0, cpu_min_s=0.3, cpu_max_s=1.0, memory_mib=256)
@@ -208,13 +209,16 @@ def test_all_inputs_go_into_one_process() -> None:
 
 def test_the_first_failure_is_repeated_alone_and_then_believed() -> None:
     level = Played(lambda text, alone: b"7")
-    assert kinds(level) == ["failed"] * 4
+    assert kinds(level, f"import os\n{RIGHT}") == ["failed"] * 4
     assert level.asked == [ALL, ["20\n"]]
+    level = Played(lambda text, alone: b"7")
+    assert kinds(level) == ["failed"] * 4
+    assert level.asked == [ALL]  # this one can leave nothing behind
 
 
 def test_where_company_changes_an_output_every_test_runs_alone() -> None:
     level = Played(lambda text, alone: doubled(text, alone) if alone or text != "-3\n" else b"7")
-    assert kinds(level) == ["passed"] * 4
+    assert kinds(level, f"import os\n{RIGHT}") == ["passed"] * 4
     assert level.asked == [ALL, ["-3\n"], *([text] for text in ALL)]
 
 
@@ -286,3 +290,22 @@ def test_exact_outputs_compare_as_livecodebench_compares_them(found: Sequence[st
         return True
 
     assert values.output_matches("exact", "\n".join(found), "\n".join(expected)) == livecodebench()
+
+
+@pytest.mark.parametrize(
+    ("code", "plainly"),
+    [
+        ("import sys, math\nprint(math.pi == 3)", True),
+        ("from collections import deque, Counter\nprint(deque())", True),
+        ("import sys as s\ns.setrecursionlimit(9)", True),
+        ("import os", False),
+        ("import math, os.path as p", False),
+        ("def f():\n    from email import message", False),
+        ("import math\nmath.pi = 3", False),
+        ("import string\nsetattr(string, 'digits', '')", False),
+        ("import re\nre.__dict__['x'] = 1", False),
+        ("exec('import os')", False),
+    ],
+)
+def test_which_programs_plainly_leave_nothing_behind(code: str, plainly: bool) -> None:
+    assert leaves_nothing(code) is plainly

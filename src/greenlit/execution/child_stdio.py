@@ -126,8 +126,16 @@ def leave(own: Any = None) -> None:
     for names in ({}, sys.modules["__main__"].__dict__):
         names.clear()
         for stream in (sys.stdout, own):
-            if stream is not None and not getattr(stream, "closed", False):
-                stream.flush()
+            _flush(stream)
+
+
+def _flush(stream: Any) -> None:
+    try:
+        if stream is not None and not getattr(stream, "closed", False):
+            stream.flush()
+    except ValueError as error:
+        if "detached" not in str(error):  # else whoever took its buffer has flushed that
+            raise
 
 
 def _run(program: Any) -> None:

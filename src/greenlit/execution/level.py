@@ -7,8 +7,8 @@ keeps the limits, ends everything the process started, and reports.
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-PATIENCE, STARVED = 4, 0.2
-"""A program that gets more than a fifth of the wall time as CPU time is no sleeper: it may have four times as long."""
+PATIENCE, STARVED = 4, 0.05
+"""A program that gets more than a twentieth of the wall time as CPU time is no sleeper: it may take four times that."""
 START_S = 30.0
 """A process that has not got to the candidate's first line by then has not started."""
 

@@ -52,13 +52,13 @@ class Task:
 class WorkerProcess:
     """A worker and what it is doing."""
 
-    def __init__(self, folder: Path, ways: list[str]) -> None:
+    def __init__(self, folder: Path, ways: list[str], number: int) -> None:
         source = str(Path(greenlit.__file__).resolve().parents[1])
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "greenlit.execution.worker", str(folder), ",".join(ways)],
+                [sys.executable, "-P", "-m", "greenlit.execution.worker", str(folder), ",".join(ways), str(number)],
                 stdin=theirs,
                 env={**environment, "PYTHONPATH": source},
                 start_new_session=True,
@@ -174,7 +174,8 @@ class Pool:
                 self._replace(worker)
 
     def _start(self) -> None:
-        worker = WorkerProcess(self.folder / f"worker-{next(self._numbers)}", self.ways)
+        number = next(self._numbers)
+        worker = WorkerProcess(self.folder / f"worker-{number}", self.ways, number)
         self._selector.register(worker.link, selectors.EVENT_READ, worker)
         self.workers.append(worker)
 

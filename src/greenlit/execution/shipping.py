@@ -83,6 +83,8 @@ _packed: dict[int, tuple[tuple[Any, ...], bytes]] = {}
 
 def _packed_steps(steps: tuple[Any, ...]) -> bytes:
     """Marshalled once for all candidates of a problem, which share the object."""
+    if steps and steps[0][0] == "stdio":
+        return marshal.dumps(steps)  # made anew for each candidate
     kept = _packed.get(id(steps))
     if kept is None or kept[0] is not steps:
         if len(_packed) >= REMEMBERED:

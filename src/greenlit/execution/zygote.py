@@ -33,7 +33,7 @@ STREAMS, LARGE, ERRORS = 1, 2, 4
 ANCILLARY = _socket.CMSG_SPACE(5 * 4)
 REPORT = struct.Struct("=8siidd")
 """How it ended, signal, exit status, CPU seconds, wall seconds."""
-STARVED, PATIENCE = 0.2, 4
+STARVED, PATIENCE = 0.05, 4
 """As in level.py."""
 TICK_S, SLICE_S = 0.005, 0.25
 """How often at most, and at least, to look at what a candidate has used."""
@@ -300,6 +300,7 @@ def main(spec: dict, child: dict, install: Callable[[str], None]) -> None:
     child["rehearse"](REQUEST)
     child["prepare"]()
     gc.collect()
+    gc.set_threshold(5_000, 10, 10)  # a short program need not be searched for cycles
     gc.freeze()
     gc.disable()
     Zygote(child["run_forked"], spec["two_ids"]).work()
