@@ -7,6 +7,12 @@ names.py        which side a name of a test belongs to
 parsing.py      source to syntax tree, for code nobody vouches for
 expressions.py  the judge's own evaluator: a white list over plain values
 values.py       how plain values are compared
+level.py        what a sandbox level is: Request in, Run out
+jailed*.py      the jailed levels: lane.py is one jail at work, blueprint.py what it is built from, cgroups.py its memory
+jail.py         builds a jail; zygote.py is process 1 in it, seccomp.py its filter
+precompiled.py  programs compiled before they are sent
+profiles.py     interpreters with packages at hand
+languages/      programs that are not Python
 child*.py       runs inside the candidate's process, with encoding.py and decoding.py: values across the process border
 portable*.py    the portable level: a fresh limited subprocess per candidate
 shipping.py     how code and task get into that process
@@ -16,7 +22,7 @@ descendants.py  CPU time and the end of process trees
 verdicts.py     answers -> test results -> a judgement; findings.py and answers.py are its words
 stdio.py        whole programs: several inputs in one process, where that changes nothing
 dialogue.py     tests with code of their own: a process for the test, one for the program, a relay between
-worker.py       one judge process: owns at most one candidate at a time
+worker.py       one judge process: takes jobs, runs their candidates on its lanes, answers
 pool.py         the worker processes, seen from the main process
 judge.py        what the rest of Greenlit calls
 api.py          `judge(problems, candidates)`: the few lines that other people's code needs
