@@ -8,7 +8,7 @@ parsing.py      source to syntax tree, for code nobody vouches for
 expressions.py  the judge's own evaluator: a white list over plain values
 values.py       how plain values are compared
 level.py        what a sandbox level is: Request in, Run out
-jailed*.py      the jailed levels: lane.py is one jail at work, blueprint.py what it is built from, cgroups.py its memory
+jailed*.py      the jailed levels: lane.py is one jail at work, blueprint.py its plan, cgroups.py its memory
 jail.py         builds a jail; zygote.py is process 1 in it, seccomp.py its filter
 precompiled.py  programs compiled before they are sent
 profiles.py     interpreters with packages at hand

@@ -5,7 +5,6 @@ written to rather than by address space (V8 reserves far more than it uses), and
 start threads but no process, which makes the process's clock the whole truth about its CPU time.
 """
 
-import contextlib
 import posix
 
 from greenlit.execution.encoding import ANSWERS
@@ -16,6 +15,7 @@ STACK_BYTES = 8 << 20
 
 def become(command: dict) -> None:
     """Write the program's files into the current folder, take on the limits, exec. Does not return."""
+    import contextlib
     import resource
 
     for name, text in command["files"]:
