@@ -103,7 +103,8 @@ def jailed_judge(judge: Judge) -> Judge:
     ],
 )  # fmt: skip
 def test_javascript_calls(judge: Judge, code: str, verdict: str, error: str | None) -> None:
-    found = judge.judge(SQUARE, code)
+    patient = {"time_limit_s": 10.0} if verdict == "memory" else {}  # filling it takes its time
+    found = judge.judge(SQUARE.model_copy(update=patient), code)
     assert found.verdict == verdict, found
     assert found.passed_hidden is (verdict == "passed")
     assert error is None or found.error == error
@@ -278,7 +279,8 @@ def test_what_a_program_leaves_behind_is_gone(judge: Judge) -> None:
     ],
 )  # fmt: skip
 def test_whole_programs_in_javascript(judge: Judge, code: str, verdict: str) -> None:
-    found = judge.judge(ADD, code)
+    patient = {"time_limit_s": 10.0} if verdict == "memory" else {}  # filling it takes its time
+    found = judge.judge(ADD.model_copy(update=patient), code)
     assert found.verdict == verdict, found
 
 
