@@ -8,7 +8,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.stages import reproduce, stages_towards
 from greenlit.config import load_params
-from greenlit.errors import exit_cleanly
+from greenlit.entry import exit_cleanly
 from greenlit.paths import Paths
 
 

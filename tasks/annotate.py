@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from greenlit.config import AnnotateParams, load_params
-from greenlit.errors import exit_cleanly
+from greenlit.entry import run_stage
 from greenlit.execution.cache import VerdictCache
 from greenlit.execution.cheats.gate import refuse_forgeable
 from greenlit.execution.judge import Judge
@@ -50,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    exit_cleanly(main)
+    run_stage(main)

@@ -8,7 +8,7 @@ Params  seed, base
 from pathlib import Path
 
 from greenlit.config import BaseParams, load_params
-from greenlit.errors import exit_cleanly
+from greenlit.entry import run_stage
 from greenlit.hardware import limit_threads, quiet_libraries
 from greenlit.models import write_pointer
 from greenlit.paths import BASE
@@ -37,4 +37,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    exit_cleanly(main)
+    run_stage(main)

@@ -9,7 +9,7 @@ Params  seed, annotate, evaluate
 import sys
 
 from greenlit.config import load_params
-from greenlit.errors import exit_cleanly
+from greenlit.entry import run_stage
 from greenlit.evaluation.measure import measure
 from greenlit.evaluation.summary import detectable_effect_of, effect_sentence
 from greenlit.hardware import quiet_libraries
@@ -25,4 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    exit_cleanly(main)
+    run_stage(main)

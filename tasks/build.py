@@ -9,7 +9,8 @@ import itertools
 from pathlib import Path
 
 from greenlit.config import BuildParams, load_params
-from greenlit.errors import MismatchError, exit_cleanly
+from greenlit.entry import run_stage
+from greenlit.errors import MismatchError
 from greenlit.hardware import quiet_libraries
 from greenlit.jsonl import atomic_write, read_rows, to_line, write_json
 from greenlit.models import resolve, tokenizer_facts
@@ -54,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    exit_cleanly(main)
+    run_stage(main)

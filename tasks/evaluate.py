@@ -7,7 +7,7 @@ Params  seed, annotate, evaluate
 """
 
 from greenlit.config import load_params_and_method
-from greenlit.errors import exit_cleanly
+from greenlit.entry import run_stage
 from greenlit.evaluation.measure import measure
 from greenlit.hardware import quiet_libraries
 from greenlit.paths import Paths
@@ -22,4 +22,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    exit_cleanly(main)
+    run_stage(main)

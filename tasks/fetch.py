@@ -8,7 +8,7 @@ Params  dataset
 from pathlib import Path
 
 from greenlit.config import DatasetParams, load_params
-from greenlit.errors import exit_cleanly
+from greenlit.entry import run_stage
 from greenlit.hardware import quiet_libraries
 from greenlit.jsonl import write_json
 from greenlit.paths import Paths
@@ -31,4 +31,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    exit_cleanly(main)
+    run_stage(main)

@@ -8,7 +8,7 @@ Params  seed, generate
 from pathlib import Path
 
 from greenlit.config import GenerateParams, load_params
-from greenlit.errors import exit_cleanly
+from greenlit.entry import run_stage
 from greenlit.generation.sample import sample
 from greenlit.hardware import quiet_libraries, workers
 from greenlit.jsonl import write_rows
@@ -43,4 +43,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    exit_cleanly(main)
+    run_stage(main)

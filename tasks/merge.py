@@ -9,7 +9,8 @@ import itertools
 from pathlib import Path
 
 from greenlit.config import DpoParams, SftParams, load_params_and_method, method_of
-from greenlit.errors import MismatchError, exit_cleanly
+from greenlit.entry import run_stage
+from greenlit.errors import MismatchError
 from greenlit.hardware import facts, limit_threads, quiet_libraries
 from greenlit.jsonl import read_json, read_rows, write_json
 from greenlit.models import load_tokenizer, resolve, weights_sha256
@@ -58,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    exit_cleanly(main)
+    run_stage(main)

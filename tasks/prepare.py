@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from greenlit.config import Params, load_params
-from greenlit.errors import exit_cleanly
+from greenlit.entry import run_stage
 from greenlit.execution.judge import Judge
 from greenlit.hardware import workers
 from greenlit.jsonl import write_json, write_rows
@@ -53,4 +53,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    exit_cleanly(main)
+    run_stage(main)

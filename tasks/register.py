@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from greenlit.config import Params, load_params_and_method, method_of
-from greenlit.errors import exit_cleanly
+from greenlit.entry import run_stage
 from greenlit.hardware import quiet_libraries
 from greenlit.jsonl import read_json
 from greenlit.paths import Paths
@@ -47,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    exit_cleanly(main)
+    run_stage(main)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from greenlit.config import Params, load_params
-from greenlit.errors import exit_cleanly
+from greenlit.entry import run_stage
 from greenlit.evaluation.markdown import write_markdown
 from greenlit.evaluation.plots import write_plots
 from greenlit.evaluation.report import Example, build_summary, pick_examples
@@ -73,4 +73,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    exit_cleanly(main)
+    run_stage(main)

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from greenlit.config import DpoParams, SftParams, load_params_and_method, method_of
-from greenlit.errors import exit_cleanly
+from greenlit.entry import run_stage
 from greenlit.hardware import facts, limit_threads, quiet_libraries
 from greenlit.jsonl import atomic_write, write_json
 from greenlit.models import load_tokenizer, resolve, weights_sha256
@@ -57,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    exit_cleanly(main)
+    run_stage(main)

@@ -72,7 +72,7 @@ ROWS = st.fixed_dictionaries(
 LINES = st.lists(ROWS.map(lambda row: json.dumps(row).encode()) | st.binary(max_size=12), max_size=6)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(lines=LINES, bom=st.booleans(), crlf=st.booleans())
 def test_any_file_is_read_whole_or_refused_with_its_place(
     tmp_path: Path, lines: list[bytes], bom: bool, crlf: bool

@@ -11,6 +11,7 @@ import pytest
 from greenlit import tracking
 from greenlit.errors import DataError, WorldError
 from greenlit.registry.mlflow import already_registered, git_commit, lineage_tags, register_model
+from greenlit.secrets import without_password
 from greenlit.workspace import sha256_tree
 
 
@@ -83,7 +84,7 @@ def test_an_unusable_store_is_the_worlds_fault_and_keeps_its_password(tmp_path):
     bad = f"sqlite:///{tmp_path}/mlflow.db"
     with pytest.raises(WorldError, match="MLflow at"), tracking.stage_run("demo", "train", "dpo", {}, uri=bad):
         pytest.fail("the run must not open")
-    assert tracking.without_password("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+    assert without_password("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
     assert tracking.uri_hash("http://a:b@c") != tracking.uri_hash("http://a:c@c")
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from greenlit import hardware, models, progress, workspace
-from greenlit.errors import ConfigError, DataError, MismatchError, SandboxError, WorldError, exit_cleanly
+from greenlit.entry import exit_cleanly
+from greenlit.errors import ConfigError, DataError, MismatchError, SandboxError, WorldError
 
 
 def test_a_folder_appears_whole_and_replaces_the_old_one(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from greenlit.errors import EXIT_CODE_FILE, ConfigError, exit_cleanly
+from greenlit.entry import EXIT_CODE_FILE, exit_cleanly
+from greenlit.errors import ConfigError
 
 app = typer.Typer(
     name="greenlit",

@@ -25,7 +25,8 @@ import psutil
 from greenlit.config import PARAMS, AnnotateParams, Params, load_params
 from greenlit.errors import ConfigError, SandboxError
 from greenlit.hardware import cores, workers
-from greenlit.tracking import sqlite_file, tracking_uri, without_password
+from greenlit.secrets import without_password
+from greenlit.tracking import sqlite_file, tracking_uri
 
 if TYPE_CHECKING:
     from greenlit.execution.cheats.host import Host

@@ -10,10 +10,6 @@
 A message names the place, what was found and what was expected; `hint` says what to do next.
 """
 
-import os
-import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import ClassVar
 
 
@@ -55,21 +51,3 @@ class WorldError(GreenlitError, RuntimeError):
 
 class SandboxError(WorldError):
     """The judge cannot run programs on this machine at the level that is allowed."""
-
-
-EXIT_CODE_FILE = "GREENLIT_EXIT_CODE_FILE"
-"""Environment variable: where to leave the exit code, for a caller that DVC hides it from."""
-
-
-def exit_cleanly(main: Callable[[], None]) -> None:
-    """Run `main`; print a GreenlitError as one message on stderr and leave with its exit code."""
-    try:
-        main()
-    except GreenlitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        if EXIT_CODE_FILE in os.environ:
-            Path(os.environ[EXIT_CODE_FILE]).write_text(str(error.exit_code))
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenlit.errors import WorldError
+from greenlit.secrets import without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -100,11 +101,6 @@ def mlflow_faults(uri: str) -> Iterator[None]:
             f"MLflow at {without_password(uri)}: {without_password(str(error))}",
             hint="check MLFLOW_TRACKING_URI; unset it to use mlflow.db in the project",
         ) from error
-
-
-def without_password(text: str) -> str:
-    """`postgresql://me:secret@host/db` -> `postgresql://me:***@host/db`."""
-    return re.sub(r"(://[^:/@\s]*):[^@/\s]*@", r"\1:***@", text)
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -5,5 +5,4 @@ sources.py   problems from a file or a dataset, samples from a file
 partial.py   OUT.partial: whole lines only, taken up again after a stop
 figures.py   pass@k and verdict counts, from counts per problem
 grade.py     all of it together
-stopping.py  Ctrl-C and SIGTERM end it in order
 """

@@ -14,7 +14,7 @@ from greenlit.grade.figures import read_ks, table
 from greenlit.grade.grade import Assignment, grade
 from greenlit.grade.partial import partial_of
 from greenlit.grade.sources import read_dataset, read_problem_file
-from greenlit.grade.stopping import Stopped, stoppable
+from greenlit.stopping import Stopped
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,7 @@ def grade_command(options: Options) -> int:
         GreenlitError: as `grade`.
     """
     try:
-        with stoppable():
-            _grade(options)
+        _grade(options)
     except Stopped as stopped:
         partial = partial_of(options.out)
         kept = f"; what was judged stays in {partial}, the same command goes on from there" if partial.exists() else ""

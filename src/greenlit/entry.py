@@ -1,0 +1,157 @@
+"""How every process of ours starts and ends: signals, one clear message per fault, the right exit code.
+
+    exit code    0 done · 1 a fault of Greenlit's own · 2 yours to fix · 75 try again · 130 Ctrl-C · 143 SIGTERM
+
+GREENLIT_DEBUG=1 (`--debug`) shows the whole trace of a fault; without it, the trace of a fault nobody foresaw lies in
+`.work/last_error.txt`.
+"""
+
+import ctypes
+import errno
+import fcntl
+import os
+import signal
+import sqlite3
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from greenlit.errors import ConfigError, GreenlitError, WorldError
+from greenlit.secrets import redacted
+from greenlit.stopping import Stopped, stoppable
+from greenlit.workspace import WORK
+
+EXIT_CODE_FILE = "GREENLIT_EXIT_CODE_FILE"
+"""Environment variable: where to leave the exit code, for a caller that DVC hides it from."""
+DEBUG = "GREENLIT_DEBUG"
+"""Environment variable: 1 shows the traces of faults."""
+TRACE = WORK / "last_error.txt"
+_STAGE_OF_DVC = "DVC_STAGE"
+_GO_ON = "what was done is kept; the same command goes on from there"
+
+
+def run_stage(main: Callable[[], None]) -> None:
+    """Run a stage's `main` as a process: alone, stoppable, and not longer than the DVC that started it."""
+    if "--debug" in sys.argv:
+        sys.argv.remove("--debug")
+        os.environ[DEBUG] = "1"
+    _end_with_dvc()
+    words = sys.argv[1:]
+    name = Path(sys.argv[0]).stem
+    if "--method" in words[:-1]:
+        name += f"@{words[words.index('--method') + 1]}"
+
+    def alone() -> None:
+        with _only_one(name):
+            main()
+
+    exit_cleanly(alone)
+
+
+def _end_with_dvc() -> None:
+    """SIGTERM for us when DVC dies: killed, it would leave us running beside whoever starts next."""
+    if sys.platform == "linux" and _STAGE_OF_DVC in os.environ:
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+        if os.getppid() == 1:  # it died before we could ask
+            sys.exit(128 + signal.SIGTERM)
+
+
+@contextmanager
+def _only_one(name: str) -> Iterator[None]:
+    """Hold the stage's lock: two runs of a stage would write the same files."""
+    path = WORK / "locks" / f"{name.replace('/', '_')}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise WorldError(
+                f"stage {name} is running already (process {lock.read() or 'unknown'})", hint="wait for it, or end it"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def exit_cleanly(main: Callable[[], None]) -> None:
+    """Run `main`; a fault is told on stderr as one message, without secrets, and decides the exit code."""
+    try:
+        with stoppable():
+            main()
+    except Stopped as stopped:
+        _leave(stopped.exit_code, f"stopped by {stopped.name}; {_GO_ON}")
+    except KeyboardInterrupt:
+        _leave(130, "interrupted")
+    except BrokenPipeError:  # whoever read our output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave(128 + signal.SIGPIPE, None)
+    except Exception as fault:
+        known = as_known(fault)
+        if os.environ.get(DEBUG) == "1":
+            print(redacted(traceback.format_exc()), file=sys.stderr)
+        if known is None:
+            known = _unforeseen(fault)
+        _leave(known.exit_code, f"error: {redacted(str(known))}")
+
+
+def _leave(code: int, message: str | None) -> None:
+    if message:
+        print(message, file=sys.stderr)
+    if EXIT_CODE_FILE in os.environ:
+        Path(os.environ[EXIT_CODE_FILE]).write_text(str(code))
+    sys.exit(code)
+
+
+def as_known(fault: BaseException) -> GreenlitError | None:
+    """A fault of ours, or what the system and the libraries say about disk, rights and memory, as one of ours."""
+    if isinstance(fault, GreenlitError):
+        return fault
+    text = str(fault).strip()
+    if isinstance(fault, MemoryError) or "can't allocate memory" in text or "out of memory" in text.lower():
+        return WorldError(
+            f"not enough memory ({_first_line(fault)})", hint="lower batch_size or GREENLIT_WORKERS, or free memory"
+        )
+    number = fault.errno if isinstance(fault, OSError) else None
+    place = f"{fault.filename}: " if isinstance(fault, OSError) and fault.filename else ""
+    if number in {errno.ENOSPC, errno.EDQUOT} or _says_full(fault, text):
+        return WorldError(f"{place}the disk is full", hint=f"free some space; {_GO_ON}")
+    if number in {errno.EROFS, errno.EACCES, errno.EPERM} or "readonly database" in text:
+        return ConfigError(f"{place}no right to do that ({_first_line(fault)})", hint="make it writable, or move away")
+    if number in {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}:
+        return WorldError(f"{place}the system refuses ({_first_line(fault)})", hint="see `ulimit -a`, free memory")
+    if number in {errno.EIO, errno.ESTALE}:
+        return WorldError(f"{place}the disk fails ({_first_line(fault)})", hint=_GO_ON)
+    return None
+
+
+def _says_full(fault: BaseException, text: str) -> bool:
+    """Libraries that write in C tell it in words of their own."""
+    if isinstance(fault, sqlite3.OperationalError):
+        return "disk is full" in text
+    return "No space left on device" in text or "Disk quota exceeded" in text
+
+
+def _unforeseen(fault: BaseException) -> GreenlitError:
+    """A fault nobody foresaw: told in a line, its trace kept."""
+    trace = redacted("".join(traceback.format_exception(fault)))
+    last = traceback.extract_tb(fault.__traceback__)[-1]
+    where = f"{Path(last.filename).name}:{last.lineno}"
+    hint = "a fault of Greenlit or of a library; run it again with --debug to see the trace"
+    try:
+        TRACE.parent.mkdir(parents=True, exist_ok=True)
+        TRACE.write_text(trace, encoding="utf-8")
+        hint = f"a fault of Greenlit or of a library; its trace lies in {TRACE}"
+    except OSError as unwritten:
+        hint += f" (no trace could be kept: {unwritten.strerror})"
+    return GreenlitError(f"{type(fault).__name__}: {_first_line(fault)} (at {where})", hint=hint)
+
+
+def _first_line(fault: BaseException) -> str:
+    if isinstance(fault, OSError) and fault.strerror:
+        return fault.strerror
+    return (str(fault).strip().splitlines() or [type(fault).__name__])[0][:300]
