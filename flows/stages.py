@@ -4,15 +4,13 @@ The order of the stages is DVC's own graph, written nowhere else. A stage's outp
 that had nothing to do ends in state Cached; cancelling ends its whole process tree.
 """
 
-import os
 import subprocess
-import sys
 from collections import deque
-from pathlib import Path
 
-import psutil
 from prefect import get_run_logger, task
 from prefect.states import Completed, State
+
+from greenlit.repro import end_repro, repro_command, repro_environment
 
 LAST_LINES = 40
 
@@ -54,7 +52,7 @@ def reproduce(stage: str) -> State:
             logger.info(line.rstrip())
         code = process.wait()
     except BaseException:
-        _end_tree(process.pid)
+        end_repro(process.pid, process.poll)
         raise
     if code:
         raise StageFailed(f"stage {stage} failed:\n{''.join(last)}")
@@ -62,25 +60,11 @@ def reproduce(stage: str) -> State:
 
 
 def _start(stage: str) -> subprocess.Popen[str]:
-    search_path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return subprocess.Popen(
-        [sys.executable, "-m", "dvc", "repro", "--single-item", stage],
+        repro_command(["--single-item", stage]),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         bufsize=1,
-        env={**os.environ, "PATH": search_path, "PYTHONUNBUFFERED": "1"},
+        env=repro_environment(),
     )
-
-
-def _end_tree(pid: int) -> None:
-    """End a process of ours and everything below it; DVC alone would leave its command running."""
-    try:
-        tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return
-    for process in tree:
-        process.terminate()
-    _, alive = psutil.wait_procs(tree, timeout=5)
-    for process in alive:
-        process.kill()

@@ -41,7 +41,25 @@ def test_unfinished_work_survives_a_failure_and_is_found_again(tmp_path: Path, m
         raise RuntimeError
     with workspace.work_dir("generate", {"n": 1}, [source]) as again:
         assert (again / "partial").read_text() == "x"
-    assert not again.exists()
+
+
+def test_finished_work_stays_until_the_stage_works_on_something_else(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = tmp_path / "in.jsonl"
+    source.write_text("1")
+    with pytest.raises(RuntimeError), workspace.work_dir("generate", {"n": 3}, [source]) as unfinished:
+        raise RuntimeError
+    with workspace.work_dir("generate", {"n": 1}, [source]) as first:
+        (first / "rows").write_text("x")
+    with workspace.work_dir("generate", {"n": 1}, [source]) as same:  # killed before DVC noted the outs
+        assert (same / "rows").read_text() == "x"
+    with workspace.work_dir("annotate", {"n": 1}, [source]):
+        assert first.exists()
+    with workspace.work_dir("generate", {"n": 2}, [source]) as second:
+        assert not first.exists()
+    workspace.sweep()
+    assert not second.exists()
+    assert unfinished.exists()
 
 
 def test_a_key_changes_with_settings_inputs_and_names(tmp_path: Path) -> None:

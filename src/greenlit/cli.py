@@ -3,15 +3,13 @@
 import difflib
 import json
 import os
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from greenlit.entry import EXIT_CODE_FILE, exit_cleanly
+from greenlit.entry import exit_cleanly
 from greenlit.errors import ConfigError
 
 app = typer.Typer(
@@ -52,13 +50,27 @@ def run(
         str | None, typer.Option(help=f"Comma-separated parts: {', '.join(STAGE_WORDS)}; or stage names of dvc.yaml.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Run the stages even if nothing changed.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traces of faults.")] = False,
 ) -> None:
     """Bring the experiment of params.yaml up to date, then print its result table."""
     from greenlit.config import load_params
+    from greenlit.entry import DEBUG, only_one
+    from greenlit.repro import StageFailedError, repro
+    from greenlit.stopping import Stopped
 
     params = load_params()
     targets = [] if only is None else stage_targets(only, list(params.methods))
-    reproduce(targets, force)
+    if debug:
+        os.environ[DEBUG] = "1"
+    try:
+        with only_one("greenlit run"):
+            repro(targets, force)
+    except StageFailedError as failed:
+        print("a stage failed; its own message stands above. What is done stays done.", file=sys.stderr)
+        sys.exit(failed.code)
+    except Stopped as stopped:
+        print(f"stopped by {stopped.name}; `greenlit run` goes on from there", file=sys.stderr)
+        sys.exit(stopped.exit_code)
     if only is None or "test_after" in only or "report" in only:
         print_result()
 
@@ -87,19 +99,6 @@ def _stage_names() -> dict[str, bool]:
     from greenlit.config import read_yaml
 
     return {name: "foreach" in stage for name, stage in read_yaml(Path("dvc.yaml"))["stages"].items()}
-
-
-def reproduce(targets: list[str], force: bool) -> None:
-    """`dvc repro` of the targets and all they need (all, when there are none); a failed stage's exit code is ours."""
-    flags = (["--force", "--single-item"] if targets else ["--force"]) if force else []
-    search_path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    with tempfile.TemporaryDirectory() as folder:
-        left = Path(folder) / "exit_code"
-        environment = {**os.environ, "PATH": search_path, "PYTHONUNBUFFERED": "1", EXIT_CODE_FILE: str(left)}
-        code = subprocess.run([sys.executable, "-m", "dvc", "repro", *flags, *targets], env=environment).returncode
-        if code:
-            print("a stage failed; its own message stands above. What is done stays done.", file=sys.stderr)
-            sys.exit(int(left.read_text()) if left.exists() else 1)
 
 
 @app.command()

@@ -44,7 +44,7 @@ def run_stage(main: Callable[[], None]) -> None:
         name += f"@{words[words.index('--method') + 1]}"
 
     def alone() -> None:
-        with _only_one(name):
+        with only_one(f"stage {name}"):
             main()
 
     exit_cleanly(alone)
@@ -52,17 +52,25 @@ def run_stage(main: Callable[[], None]) -> None:
 
 def _end_with_dvc() -> None:
     """SIGTERM for us when DVC dies: killed, it would leave us running beside whoever starts next."""
-    if sys.platform == "linux" and _STAGE_OF_DVC in os.environ:
+    if _STAGE_OF_DVC in os.environ:
+        end_with_parent()
+
+
+def end_with_parent() -> None:
+    """SIGTERM for this process when its parent dies (Linux)."""
+    if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
-        if os.getppid() == 1:  # it died before we could ask
-            sys.exit(128 + signal.SIGTERM)
 
 
 @contextmanager
-def _only_one(name: str) -> Iterator[None]:
-    """Hold the stage's lock: two runs of a stage would write the same files."""
-    path = WORK / "locks" / f"{name.replace('/', '_')}.lock"
+def only_one(name: str) -> Iterator[None]:
+    """Hold the lock of this name: two runs of a stage would write the same files.
+
+    Raises:
+        WorldError: another process holds it.
+    """
+    path = WORK / "locks" / f"{name.replace('/', '_').replace(' ', '_')}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as lock:
         try:
@@ -70,7 +78,7 @@ def _only_one(name: str) -> Iterator[None]:
         except BlockingIOError:
             lock.seek(0)
             raise WorldError(
-                f"stage {name} is running already (process {lock.read() or 'unknown'})", hint="wait for it, or end it"
+                f"{name} is at work here already (process {lock.read() or 'unknown'})", hint="wait for it, or end it"
             ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))

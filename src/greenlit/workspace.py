@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 WORK = Path(".work")
+_FINISHED = "finished"
+_OLD = ".old"
 
 
 def sha256_file(path: Path) -> str:
@@ -45,11 +47,25 @@ def work_key(settings: Any, inputs: list[Path]) -> str:
 
 @contextmanager
 def work_dir(stage: str, settings: Any, inputs: list[Path]) -> Iterator[Path]:
-    """A folder that survives a failure of the block and is removed when it succeeds."""
+    """A folder that survives a failure of the block, and also its success until the stage runs again.
+
+    A stage may be killed after its last line and before DVC has noted its outs, which takes a while for large ones:
+    then it runs again, finds all its work in the folder, and only writes its outs anew.
+    """
     folder = WORK / stage / work_key(settings, inputs)
+    sweep(stage, keep=folder)
     folder.mkdir(parents=True, exist_ok=True)
     yield folder
-    shutil.rmtree(folder)
+    (folder / _FINISHED).touch()
+
+
+def sweep(stage: str | None = None, keep: Path | None = None) -> None:
+    """Remove what finished stages (or this one) left in `.work`, but not the folder to keep."""
+    for mark in WORK.glob(f"{stage or '*'}/*/{_FINISHED}"):
+        if mark.parent != keep:
+            mark.parent.rename(mark.parent.with_name(f"{mark.parent.name}{_OLD}"))  # nobody finds half a folder
+    for old in WORK.glob(f"{stage or '*'}/*{_OLD}"):
+        shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager

@@ -1,13 +1,16 @@
 """Sample candidates for problems: render, complete, extract, stream to disk, resume.
 
-Finished problems are appended to `<work>/candidates.jsonl`; a restart with the same work folder samples only the rest.
-The result is in the order of the problems, and does not depend on batches, processes or interruptions.
+Every finished batch is appended to `<work>/candidates.jsonl`; a restart with the same folder samples only the rest. The
+result is in the order of the problems, and does not depend on batches, processes or interruptions.
 """
 
-import itertools
+from array import array
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from greenlit.appending import Appending
 from greenlit.config import SamplingParams
 from greenlit.generation import transformers as transformers_backend
 from greenlit.generation.transformers import Completion, Request
@@ -16,6 +19,8 @@ from greenlit.models import load_tokenizer, resolve
 from greenlit.problems.prompts import extract, has_chat_template, prompt_hash, render
 from greenlit.progress import progress
 from greenlit.types import Candidate, Problem
+
+_NOWHERE = -1
 
 BACKENDS: Mapping[str, Callable[..., Iterator[list[Completion]]]] = {"transformers": transformers_backend.complete}
 
@@ -44,13 +49,6 @@ def sample(
     chat = has_chat_template(load_tokenizer(weights))
     prompts = {problem.task_id: render(problem, chat) for problem in problems}
     indices = [*([-1] if greedy else []), *range(params.n)]
-    finished = _Finished(work / "candidates.jsonl", len(indices))
-    open_problems = [problem for problem in problems if problem.task_id not in finished]
-    requests = [
-        Request(problem.task_id, index, prompts[problem.task_id], seed)
-        for problem in open_problems
-        for index in indices
-    ]
     by_id = {problem.task_id: problem for problem in problems}
 
     def candidate(completion: Completion) -> Candidate:
@@ -71,57 +69,52 @@ def sample(
             model=model.as_posix(),
         )
 
-    unfinished: dict[str, list[Candidate]] = {}
-    with progress(label, len(problems), "problems") as bar:
-        bar.advance(len(finished))
-        for batch in BACKENDS[params.backend](weights, requests, params, workers):
-            before = len(finished)
-            for completion in batch:
-                rows = unfinished.setdefault(completion.task_id, [])
-                rows.append(candidate(completion))
-                if len(rows) == len(indices):
-                    finished.append(unfinished.pop(completion.task_id))
-            bar.advance(len(finished) - before, tokens=sum(completion.tokens for completion in batch))
-    return (row for problem in problems for row in finished.read(problem.task_id))
+    with Appending(work / "candidates.jsonl") as file:
+        collected = _Collected(file, problems, indices)
+        requests = [
+            Request(problem.task_id, index, prompts[problem.task_id], seed)
+            for problem in problems
+            for index in collected.missing(problem.task_id)
+        ]
+        total = len(problems) * len(indices)
+        with progress(label, total, "programs") as bar:
+            bar.advance(total - len(requests))
+            for batch in BACKENDS[params.backend](weights, requests, params, workers):
+                collected.add([candidate(completion) for completion in batch])
+                bar.advance(len(batch), tokens=sum(completion.tokens for completion in batch))
+    return (row for problem in problems for row in collected.read(problem.task_id))
 
 
-class _Finished:
-    """The finished problems on disk: only their places are kept in memory.
+class _Collected:
+    """The candidates on disk, each in a line of its own as soon as it is there; only their places are in memory."""
 
-    A run that was killed leaves whole problems and perhaps a torn tail, which is cut off.
-    """
+    def __init__(self, file: Appending, problems: list[Problem], indices: list[int]) -> None:
+        self._file, self._indices = file, indices
+        self._slot = {index: slot for slot, index in enumerate(indices)}
+        self._offsets = {problem.task_id: array("q", [_NOWHERE]) * len(indices) for problem in problems}
+        for offset, line in file.lines():
+            try:
+                row = Candidate.model_validate_json(line)
+            except ValidationError:  # a disk that failed in the middle of the file
+                file.cut(offset)
+                break
+            self._offsets[row.task_id][self._slot[row.candidate_idx]] = offset
 
-    def __init__(self, path: Path, per_problem: int) -> None:
-        self._path, self._per_problem = path, per_problem
-        self._offsets: dict[str, int] = {}
-        end = 0
-        if path.exists():
-            with path.open("rb") as stream:
-                while group := list(itertools.islice(stream, per_problem)):
-                    if len(group) < per_problem or not group[-1].endswith(b"\n"):
-                        break
-                    self._offsets[Candidate.model_validate_json(group[0]).task_id] = end
-                    end += sum(map(len, group))
-        with path.open("ab") as stream:
-            stream.truncate(end)
+    def missing(self, task_id: str) -> list[int]:
+        """Indices of a problem's candidates that are still to be sampled."""
+        return [index for index in self._indices if self._offsets[task_id][self._slot[index]] == _NOWHERE]
 
-    def __contains__(self, task_id: str) -> bool:
-        return task_id in self._offsets
-
-    def __len__(self) -> int:
-        return len(self._offsets)
-
-    def append(self, rows: list[Candidate]) -> None:
-        """Store one problem's candidates, in the order of their index."""
-        ordered = sorted(rows, key=lambda row: row.candidate_idx)
-        with self._path.open("ab") as stream:
-            offset = stream.tell()
-            stream.write("".join(map(to_line, ordered)).encode())
-        self._offsets[ordered[0].task_id] = offset
+    def add(self, rows: list[Candidate]) -> None:
+        """Store candidates, of any problems in any order."""
+        lines = [to_line(row).encode() for row in rows]
+        offset = self._file.append(lines)
+        for row, line in zip(rows, lines, strict=True):
+            self._offsets[row.task_id][self._slot[row.candidate_idx]] = offset
+            offset += len(line)
 
     def read(self, task_id: str) -> Iterator[Candidate]:
-        """One problem's candidates again."""
-        with self._path.open("rb") as stream:
-            stream.seek(self._offsets[task_id])
-            for line in itertools.islice(stream, self._per_problem):
-                yield Candidate.model_validate_json(line)
+        """One problem's candidates, in the order of their index."""
+        with self._file.path.open("rb") as stream:
+            for offset in self._offsets[task_id]:
+                stream.seek(offset)
+                yield Candidate.model_validate_json(stream.readline())

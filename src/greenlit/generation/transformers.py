@@ -9,7 +9,7 @@ import multiprocessing
 import signal
 import sys
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from greenlit.generation.sampling import GumbelMax, candidate_stream
 from greenlit.hardware import limit_threads, quiet_libraries
 from greenlit.models import load_model, load_tokenizer
 from greenlit.problems.prompts import prompt_ids
+from greenlit.stopping import leave_signals_alone
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def _load(model: str, params: SamplingParams) -> None:
 
 def _start_worker(model: str, params: SamplingParams) -> None:
     _die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_signals_alone()
     if _loaded is None:  # spawned, not forked
         limit_threads(1)
         _load(model, params)
@@ -121,15 +122,20 @@ def _in_processes(
     model: Path | str, batches: list[list[Request]], params: SamplingParams, workers: int
 ) -> Iterator[list[Completion]]:
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    before = multiprocessing.active_children()
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(str(model), params))
     try:
-        futures: list[Future[list[Completion]]] = [pool.submit(_generate, batch) for batch in batches]
-        for future in as_completed(futures):
+        for future in as_completed([pool.submit(_generate, batch) for batch in batches]):
             yield future.result()
     except BrokenProcessPool:
         raise WorldError(
             "a generating process died, most likely for lack of memory", hint="lower batch_size or GREENLIT_WORKERS"
         ) from None
+    except BaseException:
+        for process in multiprocessing.active_children():
+            if process not in before:
+                process.kill()  # a batch may take minutes
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -1,0 +1,111 @@
+"""`dvc repro` as a process of ours: what it runs ends in order when we are stopped, and its exit code comes through.
+
+DVC hides a stage's exit code, ignores Ctrl-C while a stage runs, and leaves the stage running when it is terminated.
+So a stage writes its exit code into a file we name, and it is the stage that gets our SIGTERM; DVC ends by itself when
+its stage has failed.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from greenlit.entry import EXIT_CODE_FILE, end_with_parent
+from greenlit.errors import WorldError
+
+BETWEEN_STAGES_S = 3.0
+"""DVC without a stage for so long is not about to start one."""
+_POLL_S = 0.1
+
+
+class StageFailedError(Exception):
+    """A stage ended with this exit code; its own message stands above."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def repro_command(arguments: Sequence[str]) -> list[str]:
+    """The command line of `dvc repro`."""
+    return [sys.executable, "-m", "dvc", "repro", *arguments]
+
+
+def repro_environment() -> dict[str, str]:
+    """Our environment, with this Python first on the path: stages are started as `python -m tasks.<stage>`."""
+    search_path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return {**os.environ, "PATH": search_path, "PYTHONUNBUFFERED": "1"}
+
+
+def repro(targets: Sequence[str], force: bool) -> None:
+    """`dvc repro` of the targets and all they need (all, when there are none).
+
+    Raises:
+        StageFailedError: a stage failed.
+        WorldError: another DVC is at work here.
+        Stopped: a signal came; the stage has ended.
+    """
+    flags = (["--force", "--single-item"] if targets else ["--force"]) if force else []
+    with tempfile.TemporaryDirectory() as folder:
+        left = Path(folder) / "exit_code"
+        process = subprocess.Popen(
+            repro_command([*flags, *targets]),
+            env={**repro_environment(), EXIT_CODE_FILE: str(left)},
+            preexec_fn=end_with_parent,
+        )
+        try:
+            code = process.wait()
+        except BaseException:
+            end_repro(process.pid, process.poll)
+            raise
+        if code and not left.exists() and (other := _other_dvc()):
+            raise WorldError(f"another DVC is at work here (process {other})", hint="wait for it, or end it")
+        if code:
+            raise StageFailedError(int(left.read_text()) if left.exists() else 1)
+
+
+def end_repro(pid: int, poll: Callable[[], int | None]) -> None:
+    """End a `dvc repro` in order: its stage gets SIGTERM and the time it needs for a checkpoint.
+
+    Args:
+        pid: process of DVC.
+        poll: says whether it has ended.
+    """
+    told: set[int] = set()
+    idle_since = time.monotonic()
+    while poll() is None:
+        try:
+            stages = psutil.Process(pid).children()
+        except psutil.NoSuchProcess:
+            return
+        for stage in stages:
+            if stage.pid not in told:
+                told.add(stage.pid)
+                with suppress(psutil.NoSuchProcess):
+                    stage.terminate()
+        if stages:
+            idle_since = time.monotonic()
+        elif time.monotonic() - idle_since > BETWEEN_STAGES_S:
+            with suppress(psutil.NoSuchProcess):
+                psutil.Process(pid).terminate()
+        time.sleep(_POLL_S)
+
+
+def _other_dvc() -> int | None:
+    """Process of another DVC that holds files here, by DVC's own note of who reads and writes what."""
+    try:
+        noted = json.loads(Path(".dvc/tmp/rwlock").read_text())
+    except (OSError, ValueError):
+        return None
+    for holders in noted.values():
+        for holder in [holders.get("write") or {}, *holders.get("read", [])]:
+            if psutil.pid_exists(holder.get("pid", 0)):
+                return int(holder["pid"])
+    return None
