@@ -1,7 +1,9 @@
 """Training learns, saves what merge needs, resumes; merging proves that nothing was lost."""
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,11 @@ from greenlit.config import DpoParams, LoraParams, SftParams
 from greenlit.errors import DataError, MismatchError
 from greenlit.jsonl import write_rows
 from greenlit.models import POINTER, load_model, load_tokenizer, resolve, tokenizer_facts, weights_sha256, write_pointer
-from greenlit.training import dpo, sft
+from greenlit.stopping import Stopped, stoppable
+from greenlit.training import checkpoints, dpo, sft
 from greenlit.training.arguments import trainer_arguments
 from greenlit.training.callbacks import TrainingLog
+from greenlit.training.checkpoints import Checkpoints
 from greenlit.training.lora import is_adapter, merge
 from greenlit.training.rows import training_rows
 from greenlit.training.trainer import leave_out_long, steps_in
@@ -63,8 +67,9 @@ def test_the_same_seed_trains_the_same_adapter(trained, tiny_model, tmp_path) ->
     assert weights_sha256(tmp_path / "again" / "adapter") == weights_sha256(folder / "adapter")
 
 
-def test_an_interrupted_training_resumes_and_ends_the_same(trained, tiny_model, tmp_path) -> None:
-    folder, _, steps = trained
+def test_an_interrupted_training_resumes_and_ends_the_same(trained, tiny_model, tmp_path, monkeypatch) -> None:
+    folder, facts, steps = trained
+    monkeypatch.setenv(checkpoints.SAVE_EVERY, "0")
 
     def die(step, metrics):
         if step == 5:
@@ -72,11 +77,68 @@ def test_an_interrupted_training_resumes_and_ends_the_same(trained, tiny_model, 
 
     with pytest.raises(KeyboardInterrupt):
         train("dpo", DPO, tiny_model, tmp_path / "r", die)
-    assert list((tmp_path / "r" / "work").glob("checkpoint-4"))
-    _, rest = train("dpo", DPO, tiny_model, tmp_path / "r")
-    assert [step for step, _ in rest] == [5, 6]
-    assert rest[-1][1]["loss"] == pytest.approx(steps[-1][1]["loss"], rel=1e-5)
+    work = tmp_path / "r" / "work"
+    assert [path.name for path in Checkpoints(work, 1).kept()] == ["checkpoint-4"]
+    torn = work / "checkpoint-5"  # as a kill leaves it
+    shutil.copytree(work / "checkpoint-4", torn, ignore=shutil.ignore_patterns(checkpoints.COMPLETE, "optimizer.pt"))
+    again, logged = train("dpo", DPO, tiny_model, tmp_path / "r")
+    assert logged == steps  # those before the checkpoint come from its record
+    assert again == facts
     assert weights_sha256(tmp_path / "r" / "adapter") == weights_sha256(folder / "adapter")
+
+
+def test_a_signal_writes_a_checkpoint_and_the_rest_is_trained_later(trained, tiny_model, tmp_path) -> None:
+    folder, facts, steps = trained
+
+    def signalled(step, metrics):
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with stoppable(), pytest.raises(Stopped) as stopped:
+        train("dpo", DPO, tiny_model, tmp_path / "s", signalled)
+    assert stopped.value.exit_code == 143
+    assert [path.name for path in Checkpoints(tmp_path / "s" / "work", 1).kept()] == ["checkpoint-3"]
+    assert not (tmp_path / "s" / "adapter").exists()
+    again, logged = train("dpo", DPO, tiny_model, tmp_path / "s")
+    assert (again, logged) == (facts, steps)
+    assert weights_sha256(tmp_path / "s" / "adapter") == weights_sha256(folder / "adapter")
+
+
+def test_a_finished_training_is_only_saved_again(trained, tiny_model, tmp_path) -> None:
+    folder, facts, steps = trained
+    shutil.copytree(folder / "work", tmp_path / "f" / "work")
+    again, logged = train("dpo", DPO, tiny_model, tmp_path / "f")
+    assert (again, logged) == (facts, steps)
+    assert weights_sha256(tmp_path / "f" / "adapter") == weights_sha256(folder / "adapter")
+
+
+def test_checkpoints_are_kept_by_step_and_whatever_the_clock_says(tmp_path) -> None:
+    kept = Checkpoints(tmp_path, 2)
+    for step in (8, 9, 10, 11):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        kept.saved(step)
+        os.utime(tmp_path / f"checkpoint-{step}", (1e9 - step, 1e9 - step))  # the clock runs backwards
+    assert [path.name for path in kept.kept()] == ["checkpoint-10", "checkpoint-11"]
+    assert kept.newest() == tmp_path / "checkpoint-11"
+    checkpoints.copy_checkpoints(kept, tmp_path / "out", 1)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["checkpoint-11"]
+    checkpoints.copy_checkpoints(kept, tmp_path / "none", 0)
+    assert not (tmp_path / "none").exists()
+
+
+def test_checkpoints_are_due_by_time_and_never_cost_more_than_a_twentieth(tmp_path, monkeypatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
+    some = Checkpoints(tmp_path, 1)
+    due = []
+    for second in range(1, 300):
+        now[0] += 1
+        if some.due():
+            due.append(second)
+            (tmp_path / f"checkpoint-{second}").mkdir()
+            now[0] += 5  # to write it
+            some.saved(second)
+    assert due == [30, 130, 230]
 
 
 def test_merged_weights_compute_what_start_and_adapter_do(trained, tiny_model, tmp_path) -> None:

@@ -47,6 +47,7 @@ def stoppable() -> Iterator[None]:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+        _State.came = None
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:

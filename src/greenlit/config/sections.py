@@ -215,6 +215,8 @@ class TrainingParams(Section):
     """Longest prompt + completion in tokens; longer rows are left out and counted."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the computation (bfloat16: autocast)."""
+    keep_checkpoints: int = Field(default=1, ge=0)
+    """Last checkpoints, with the optimizer's state, to keep beside the result."""
 
 
 class SftParams(TrainingParams):

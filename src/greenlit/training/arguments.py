@@ -28,8 +28,7 @@ def trainer_arguments(params: TrainingParams, output_dir: Path, seed: int, cuda:
         "gradient_checkpointing": False,
         "logging_steps": 1,
         "logging_first_step": True,
-        "save_strategy": "epoch",
-        "save_total_limit": 1,
+        "save_strategy": "no",  # training/checkpoints.py says when
         "report_to": "none",
         "disable_tqdm": True,
         "dataloader_num_workers": 0,

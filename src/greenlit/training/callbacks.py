@@ -8,15 +8,35 @@ from typing import Any, Self
 Log = Callable[[int, Mapping[str, float]], None]
 """Called with (step, numeric metrics)."""
 
+_OF_THE_PROCESS = {"num_tokens"}
+"""What TRL counts anew in a run that goes on."""
+
 
 def step_callback(log: Log) -> Any:
     """A transformers TrainerCallback that hands every step's numeric metrics to `log`."""
     from transformers import TrainerCallback
 
     class Steps(TrainerCallback):
-        def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            for row in state.log_history:  # of a run that goes on
+                self.on_log(args, state, control, {key: row[key] for key in row if key != "step"}, row["step"])
+
+        def on_log(
+            self,
+            args: Any,
+            state: Any,
+            control: Any,
+            logs: Mapping[str, Any] | None = None,
+            step: int | None = None,
+            **_: Any,
+        ) -> None:
             if logs and "loss" in logs:  # the last call of a run sums it up instead
-                log(state.global_step, {key: value for key, value in logs.items() if isinstance(value, int | float)})
+                metrics = {
+                    key: value
+                    for key, value in logs.items()
+                    if isinstance(value, int | float) and key not in _OF_THE_PROCESS
+                }
+                log(state.global_step if step is None else step, metrics)
 
     return Steps()
 

@@ -9,8 +9,10 @@ from greenlit.errors import DataError
 from greenlit.models import load_tokenizer
 from greenlit.problems.prompts import prompt_ids
 from greenlit.progress import progress
+from greenlit.stopping import postponed
 from greenlit.training.arguments import lora_config
 from greenlit.training.callbacks import Log, step_callback
+from greenlit.training.checkpoints import Checkpoints, checkpoint_callback
 
 Row = dict[str, Any]
 
@@ -80,11 +82,14 @@ def fit(
         rows: {"prompt", one or more completions}.
         trainer_class: its `args` are `arguments`, whose output_dir is `work`.
 
+    A run that goes on logs the steps before its checkpoint once more, from the checkpoint's own record.
+
     Returns:
-        facts: rows used and left out, steps, mean training loss.
+        facts: rows used and left out, steps, mean training loss over all steps.
 
     Raises:
         DataError: no row fits into max_length.
+        Stopped: a signal came; a checkpoint was written.
     """
     from datasets import Dataset
 
@@ -92,7 +97,9 @@ def fit(
     columns = tuple(key for key in rows[0] if key != "prompt") if rows else ()
     kept, left_out = leave_out_long(rows, columns, tokenizer, params.max_length)
     steps = steps_in(len(kept), params)
-    with progress(f"train {method}", steps, "steps") as bar:
+    checkpoints = Checkpoints(work, params.keep_checkpoints)
+    newest = checkpoints.newest()
+    with progress(f"train {method}", steps, "steps") as bar, postponed() as stopping:
 
         def on_step(step: int, metrics: Any) -> None:
             log(step, metrics)
@@ -104,14 +111,20 @@ def fit(
             train_dataset=Dataset.from_list(kept),
             processing_class=tokenizer,
             peft_config=lora_config(params),
-            callbacks=[step_callback(on_step)],
+            callbacks=[step_callback(on_step), checkpoint_callback(checkpoints, stopping)],
         )
         _silence(trainer)
-        result = trainer.train(resume_from_checkpoint=any(work.glob("checkpoint-*")) or None)
+        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     trainer.save_model(str(adapter))
     for stray in ("README.md", "training_args.bin"):
         (adapter / stray).unlink(missing_ok=True)
-    return {"rows": len(kept), "left_out_too_long": left_out, "steps": steps, "train_loss": result.training_loss}
+    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    return {
+        "rows": len(kept),
+        "left_out_too_long": left_out,
+        "steps": steps,
+        "train_loss": math.fsum(losses) / len(losses),
+    }
 
 
 def _silence(trainer: Any) -> None:
