@@ -13,19 +13,20 @@ from greenlit.hardware import limit_threads, quiet_libraries
 from greenlit.models import write_pointer
 from greenlit.paths import BASE
 from greenlit.progress import progress
-from greenlit.workspace import atomic_folder
+from greenlit.workspace import atomic_folder, work_dir
 
 
 def run(params: BaseParams, seed: int, out: Path) -> None:
-    """Build the starter model, or pin another one."""
-    with atomic_folder(out) as part:
-        if params.model != "starter":
+    """Build the starter model (an interrupted run goes on where it stopped), or pin another one."""
+    if params.model != "starter":
+        with atomic_folder(out) as part:
             write_pointer(params.model, params.revision, part)
-            return
-        from greenlit.training.starter_model import build_starter
+        return
+    from greenlit.training.starter_model import build_starter
 
-        with progress("base", params.starter.steps, "steps") as bar:
-            build_starter(params.starter, seed, part, lambda step, _total, _loss: bar.advance(step - bar.done))
+    settings = {"params": params.starter.model_dump(), "seed": seed}
+    with work_dir("base", settings, []) as work, progress("base", params.starter.steps, "steps") as bar:
+        build_starter(params.starter, seed, out, lambda step, _total, _loss: bar.advance(step - bar.done), work)
 
 
 def main() -> None:

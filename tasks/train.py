@@ -2,8 +2,9 @@
 
 Reads   methods.<m>.reads, methods.<m>.start
 Writes  results/<e>/<m>/adapter/       LoRA adapter, or full weights
+        results/<e>/<m>/checkpoints/   the last ones, with the optimizer's state
         results/<e>/<m>/metrics.json   what the run came to
-        results/<e>/<m>/logs/          training_log.jsonl (every step), training_log.txt (to read)
+        results/<e>/<m>/logs/          training_log.jsonl (every step), training_log.txt (to read), rewards.json
         results/<e>/<m>/config.yaml    resolved settings
 Params  seed, methods.<m>
 """
@@ -20,7 +21,8 @@ from greenlit.models import load_tokenizer, resolve, weights_sha256
 from greenlit.paths import Paths
 from greenlit.tracking import stage_run
 from greenlit.training.callbacks import TrainingLog
-from greenlit.training.methods import METHODS
+from greenlit.training.checkpoints import Checkpoints, copy_checkpoints
+from greenlit.training.methods import METHODS, REWARDS_MEAN
 from greenlit.training.rows import training_rows
 from greenlit.workspace import atomic_folder, work_dir
 
@@ -43,6 +45,9 @@ def run(params: DpoParams | SftParams, name: str, experiment: str, seed: int, ou
 
         result = METHODS[params.method](params, rows, start, work, adapter, seed, log_step)
         (adapter / "start.sha256").write_text(weights_sha256(start) + "\n")
+        log.write_rewards(REWARDS_MEAN[params.method])
+        with atomic_folder(out / "checkpoints") as kept:
+            copy_checkpoints(Checkpoints(work, 1), kept, params.keep_checkpoints)
     write_json(out / "metrics.json", {"method": params.method, **result})
     with atomic_write(out / "config.yaml") as stream:
         yaml.safe_dump({**settings, "made_with": facts()}, stream, sort_keys=False)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from greenlit.config import StarterModelParams
 from greenlit.problems.starter import corpus
+from greenlit.training import starter_model
 from greenlit.training.starter_model import EOS, PAD, build_starter, learning_rate_share, train_tokenizer
 
 SMALL = StarterModelParams(
@@ -143,6 +144,26 @@ def test_a_build_that_fails_leaves_what_was_there(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         build_starter(SMALL, 0, out, stop)
     assert [path.name for path in out.iterdir()] == ["kept.txt"]
+
+
+def test_an_interrupted_build_goes_on_to_the_same_bytes(tmp_path, built, monkeypatch):
+    whole, facts, _ = built
+    monkeypatch.setattr(starter_model, "SAVE_EVERY_S", 0.0)
+    work = tmp_path / "work"
+    work.mkdir()
+    steps: list[int] = []
+
+    def stop(step: int, total: int, loss: float) -> None:
+        steps.append(step)
+        if len(steps) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_starter(SMALL, 0, tmp_path / "base", stop, work)
+    again = build_starter(SMALL, 0, tmp_path / "base", lambda step, total, loss: steps.append(step), work)
+    assert steps[:7] == [1, 2, 3, 4, 5, 5, 6]  # the fifth was not saved yet
+    assert again == facts
+    assert _digests(tmp_path / "base") == _digests(whole)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from greenlit.training.arguments import trainer_arguments
 from greenlit.training.callbacks import TrainingLog
 from greenlit.training.checkpoints import Checkpoints
 from greenlit.training.lora import is_adapter, merge
+from greenlit.training.methods import METHODS, REWARDS_MEAN
 from greenlit.training.rows import training_rows
 from greenlit.training.trainer import leave_out_long, steps_in
 from greenlit.types import Best, NBest, Pair
@@ -245,6 +246,20 @@ def test_the_log_is_json_lines_and_readable_text(tmp_path) -> None:
     assert (tmp_path / "logs/training_log.txt").read_text() == (
         "step 1  loss 0.1235  learning_rate 0.001  pair accuracy 0.500\n"
     )
+
+
+def test_rewards_are_told_apart_from_the_rest(tmp_path) -> None:
+    with TrainingLog(tmp_path) as log:
+        log(1, {"loss": 1.0, "rewards/chosen": 0.5, "rewards/margins": 0.25})
+        log.write_rewards("what they mean")
+    assert json.loads((tmp_path / "rewards.json").read_text()) == {
+        "meaning": "what they mean", "steps": [{"step": 1, "chosen": 0.5, "margins": 0.25}],
+    }  # fmt: skip
+    with TrainingLog(tmp_path) as log:
+        log(1, {"loss": 1.0})
+        log.write_rewards("none")
+    assert json.loads((tmp_path / "rewards.json").read_text())["steps"] == []
+    assert set(REWARDS_MEAN) == set(METHODS)
 
 
 def test_a_local_model_is_pointed_at_not_copied(tiny_model, tmp_path) -> None:

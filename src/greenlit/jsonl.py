@@ -83,7 +83,7 @@ def shortened(value: Any, limit: int = 60) -> str:
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[str]]:
     """Open a text file that appears under `path` whole, or not at all."""
-    with _atomic(path) as raw:
+    with atomic_file(path) as raw:
         if path.suffix == ".gz":
             packed = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0)
             stream: IO[str] = io.TextIOWrapper(packed, encoding="utf-8", newline="\n")
@@ -96,7 +96,8 @@ def atomic_write(path: Path) -> Iterator[IO[str]]:
 
 
 @contextmanager
-def _atomic(path: Path) -> Iterator[IO[bytes]]:
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a binary file that appears under `path` whole, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:

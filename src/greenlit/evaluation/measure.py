@@ -7,6 +7,7 @@ from typing import Any
 
 from greenlit.config import EvaluateParams, Params
 from greenlit.evaluation.summary import evaluation_document, summarise
+from greenlit.execution.cache import VerdictCache
 from greenlit.execution.judge import Judge
 from greenlit.generation.sample import sample
 from greenlit.grading import annotate
@@ -43,12 +44,12 @@ def measure(model: Path, params: Params, paths: Paths, method: str | None) -> di
             workers=workers(),
             label=label,
         )
-        with Judge(params.annotate, workers()) as judge:
+        with Judge(params.annotate, workers()) as judge, VerdictCache() as cache:
             print(judge.banner, file=sys.stderr)
             for split in MEASURED:
                 count = len(problems[split]) * (params.evaluate.n + 1)
                 with progress(f"{label}: verdicts, {split}", count, "programs") as bar:
-                    graded = annotate(problems[split], itertools.islice(candidates, count), judge, bar)
+                    graded = annotate(problems[split], itertools.islice(candidates, count), judge, bar, cache)
                     write_rows(paths.measured(split, method), (row for row, _ in graded))
     document = evaluation_document(
         {split: _figures(paths.measured(split, method), params.evaluate, params.seed) for split in MEASURED},

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from greenlit.jsonl import read_json_lines, write_json
+
 Log = Callable[[int, Mapping[str, float]], None]
 """Called with (step, numeric metrics)."""
 
@@ -42,10 +44,11 @@ def step_callback(log: Log) -> Any:
 
 
 class TrainingLog:
-    """`training_log.jsonl` (every number) and `training_log.txt` (a line to read) of one training run."""
+    """`training_log.jsonl` (every number), `training_log.txt` (to read) and `rewards.json` of one training run."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
         self._rows = (folder / "training_log.jsonl").open("w", encoding="utf-8")
         self._text = (folder / "training_log.txt").open("w", encoding="utf-8")
 
@@ -58,6 +61,14 @@ class TrainingLog:
         self._text.write(f"step {step}  {shown}{'' if accuracy is None else f'  pair accuracy {accuracy:.3f}'}\n")
         self._rows.flush()
         self._text.flush()
+
+    def write_rewards(self, meaning: str) -> None:
+        """`rewards.json`: what the log says of rewards, step by step; no steps where the method has none."""
+        steps = [
+            {"step": row["step"], **{key.removeprefix("rewards/"): row[key] for key in row if key.startswith("reward")}}
+            for _, row in read_json_lines(self._folder / "training_log.jsonl")
+        ]
+        write_json(self._folder / "rewards.json", {"meaning": meaning, "steps": [row for row in steps if len(row) > 1]})
 
     def __enter__(self) -> Self:
         return self

@@ -10,9 +10,12 @@ edge of a name with an underscore, so that prompt and completion meet at a token
 same tokens in the prompt and in the program.
 """
 
+import io
+import itertools
 import math
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +23,7 @@ from random import Random
 from typing import Any
 
 from greenlit.config import StarterModelParams
+from greenlit.jsonl import atomic_file
 from greenlit.problems.starter import corpus
 from greenlit.problems.starter.corpus import Row
 
@@ -30,6 +34,8 @@ Encoded = tuple[list[int], int]
 EOS, PAD = "<|end|>", "<|pad|>"
 BETAS = (0.9, 0.98)
 WEIGHT_DECAY = 0.05
+SAVE_EVERY_S = 5.0
+"""Seconds between the states that an interrupted warm start goes on from."""
 WARMUP, HOLD = 0.05, 0.30
 """Shares of the steps at which the warm-up and the plateau end (warm-up, stable, decay)."""
 _TOKENIZER_ROWS = 4000
@@ -39,12 +45,13 @@ _PIECES = r"\n *|(?:assert|def) |[a-z]+(?:_[a-z]+)+|\d+|(?:(?!(?:assert|def) |\b
 
 
 def build_starter(
-    params: StarterModelParams, seed: int, out: Path, progress: Progress | None = None
+    params: StarterModelParams, seed: int, out: Path, progress: Progress | None = None, work: Path | None = None
 ) -> dict[str, float | int]:
     """Build, warm-start and save the starter model; `out` appears whole, or not at all.
 
     Args:
         progress: called after each step with (step from 1, steps, loss in nats per token).
+        work: folder for the unfinished model; one that is found there is finished, to the same bytes.
 
     Returns:
         Facts: parameters, vocabulary, tokens seen, and the loss of the last tenth of the steps.
@@ -57,7 +64,7 @@ def build_starter(
     with torch.random.fork_rng(), _one_thread():
         torch.manual_seed(seed)
         model = make_model(params, tokenizer)
-        losses, tokens = _warm_start(model, sequences, params, seed, progress)
+        losses, tokens = _warm_start(model, sequences, params, seed, progress, work and work / "warm_start.pt")
     _save(model, tokenizer, out)
     tail = losses[-max(1, len(losses) // 10) :]
     return {
@@ -171,7 +178,12 @@ def _batches(sequences: Sequence[Encoded], size: int, steps: int, seed: int) -> 
 
 
 def _warm_start(
-    model: Any, sequences: Sequence[Encoded], params: StarterModelParams, seed: int, progress: Progress | None
+    model: Any,
+    sequences: Sequence[Encoded],
+    params: StarterModelParams,
+    seed: int,
+    progress: Progress | None,
+    unfinished: Path | None,
 ) -> tuple[list[float], int]:
     """Cross-entropy on completions; returns the loss of every step and the number of tokens seen."""
     import torch
@@ -181,8 +193,15 @@ def _warm_start(
     )
     losses: list[float] = []
     tokens = 0
+    if unfinished and unfinished.exists():
+        state = torch.load(unfinished, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        losses, tokens = state["losses"], state["tokens"]
     model.train()
-    for step, batch in enumerate(_batches(sequences, params.batch_size, params.steps, seed)):
+    saved_at = time.monotonic()
+    batches = itertools.islice(_batches(sequences, params.batch_size, params.steps, seed), len(losses), None)
+    for step, batch in enumerate(batches, start=len(losses)):
         for group in optimizer.param_groups:
             group["lr"] = params.learning_rate * learning_rate_share(step, params.steps)
         loss = completion_loss(model, batch)
@@ -194,6 +213,13 @@ def _warm_start(
         tokens += sum(len(ids) for ids, _ in batch)
         if progress:
             progress(step + 1, params.steps, losses[-1])
+        if unfinished and time.monotonic() - saved_at >= SAVE_EVERY_S:
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            packed = io.BytesIO()
+            torch.save({**state, "losses": losses, "tokens": tokens}, packed)
+            with atomic_file(unfinished) as stream:
+                stream.write(packed.getbuffer())
+            saved_at = time.monotonic()
     return losses, tokens
 
 
