@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from greenlit.config import PrepareParams
+from greenlit.execution.cache import VerdictCache, judged
 from greenlit.execution.judge import Judge, Judgement
 from greenlit.execution.split import unsplittable
 from greenlit.problems.mutants import Mutant, mutants
@@ -37,7 +38,7 @@ REFERENCES = 3
 SURVIVORS = 3
 """So many mutants must have been judged, and none caught, before tests count as accepting anything."""
 _AGAIN = "\n\n"
-"""Makes the second run another program, which the judge would else answer from memory."""
+"""Makes the second run another program, which judge and cache would else answer from memory."""
 
 
 @dataclass
@@ -77,28 +78,36 @@ class Case:
 
 
 def audit_oracles(
-    problems: Iterable[tuple[Split, Problem]], params: PrepareParams, judge: Judge, seed: int
+    problems: Iterable[tuple[Split, Problem]],
+    params: PrepareParams,
+    judge: Judge,
+    seed: int,
+    cache: VerdictCache | None = None,
 ) -> list[Case]:
-    """Audit every problem, in the order given."""
+    """Audit every problem, in the order given.
+
+    Args:
+        cache: verdicts found before, so that an audit that was stopped does not start at nothing.
+    """
     cases = [Case(problem, split) for split, problem in problems]
     for case in cases:
         refused = unsplittable(case.problem)
         if refused:
             case.quarantine("its tests cannot be judged", refused[0])
-    _run_references(cases, judge)
+    _run_references(cases, judge, cache)
     passing = [case for case in cases if case.reference is not None]
-    _run_mutants(passing, params.mutants, judge, seed)
+    _run_mutants(passing, params.mutants, judge, seed, cache)
     for case in passing:
         _mark(case, params, judge)
     return cases
 
 
-def _run_references(cases: list[Case], judge: Judge) -> None:
+def _run_references(cases: list[Case], judge: Judge, cache: VerdictCache | None) -> None:
     """Find the first reference of each that passes twice; where none does, the first one's fault is the reason."""
     for place in range(REFERENCES):
         waiting = [case for case in cases if _is_open(case) and place < len(case.problem.reference)]
         jobs = ((case.problem, code) for case in waiting for code in _twice(case.problem.reference[place]))
-        verdicts = judge.judge_all(jobs)
+        verdicts = judged(judge, jobs, cache)
         with progress("prepare references", len(waiting), "problems") as bar:
             for case in waiting:
                 _hear(case, place, next(verdicts), next(verdicts))
@@ -142,7 +151,7 @@ def _kind(failed: Judgement) -> str:
     return next(test.kind for test in failed.tests if test.passed is False)
 
 
-def _run_mutants(cases: list[Case], count: int, judge: Judge, seed: int) -> None:
+def _run_mutants(cases: list[Case], count: int, judge: Judge, seed: int, cache: VerdictCache | None) -> None:
     owners: deque[tuple[Case, Mutant]] = deque()
 
     def jobs() -> Iterator[tuple[Problem, str]]:
@@ -154,7 +163,7 @@ def _run_mutants(cases: list[Case], count: int, judge: Judge, seed: int) -> None
                 yield problem, mutant.code
 
     with progress("prepare mutants", len(cases), "problems") as bar:
-        for judgement in judge.judge_all(jobs()):
+        for judgement in judged(judge, jobs(), cache):
             case, mutant = owners.popleft()
             bar.advance(not owners or owners[0][0] is not case)
             if judgement.passed_all is False:
