@@ -17,6 +17,7 @@ os.environ.update(
 )
 
 import pytest  # noqa: E402
+import workspace  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"
@@ -92,3 +93,12 @@ CHAT_TEMPLATE = (
 def tiny_chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model whose tokenizer has a chat template."""
     return save_tiny_model(tmp_path_factory.mktemp("chat"), chat_template=CHAT_TEMPLATE)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny preset, run once with `greenlit run`; for looking at, not for changing."""
+    folder = workspace.make_workspace(tmp_path_factory.mktemp("tiny"), "tiny")
+    done = workspace.greenlit(folder, "run")
+    (folder / "stdout.txt").write_text(done.stdout)
+    return folder

@@ -284,3 +284,14 @@ def wait_until(happened, seconds: float = 20.0) -> None:
     while not happened():
         assert time.monotonic() < deadline, "did not happen in time"
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["def f(x): return (i for i in [x])", "class P: pass\ndef f(x): raise ValueError(P())", "f = lambda x: print"],
+)
+def test_messages_are_the_same_in_every_run(judge: Judge, code: str) -> None:
+    """No address of this run in them: files that must repeat hold them."""
+    told = {judge.judge(SQUARE, code + "\n" * number).error for number in range(3)}
+    assert len(told) == 1
+    assert "0x" not in told.pop().replace("0x...", "")

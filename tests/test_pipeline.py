@@ -1,6 +1,5 @@
 """The whole pipeline in a copy of the project: DVC's view, Prefect's view, repetition, real MBPP records."""
 
-import hashlib
 import json
 import re
 import shutil
@@ -10,39 +9,13 @@ from pathlib import Path
 
 import pytest
 import workspace
+from workspace import digests, paths_of
 
 from greenlit.config import load_params
 from greenlit.jsonl import read_rows
-from greenlit.paths import Paths
 from greenlit.types import Annotated, Candidate, Pair, Problem
 
 DVC = (sys.executable, "-m", "dvc")
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Path:
-    """The tiny preset, run once with `greenlit run`."""
-    folder = workspace.make_workspace(tmp_path_factory.mktemp("tiny"), "tiny")
-    started = time.monotonic()
-    done = workspace.greenlit(folder, "run")
-    (folder / "seconds.txt").write_text(str(time.monotonic() - started))
-    (folder / "stdout.txt").write_text(done.stdout)
-    return folder
-
-
-def paths_of(folder: Path) -> Paths:
-    return Paths.of(load_params(folder / "params.yaml"))
-
-
-def digests(folder: Path) -> dict[str, str]:
-    """Hashes of what must repeat: problems, candidates, verdicts, pairs."""
-    paths = paths_of(folder)
-    files = [
-        *(paths.problems(split) for split in ("train", "validation", "test")),
-        paths.candidates, paths.annotated, paths.rl / "pairs.jsonl", paths.rl / "nbest.jsonl",
-        paths.measured("test", None), paths.measured("test", "dpo"), paths.measured("validation", "dpo"),
-    ]  # fmt: skip
-    return {path.as_posix(): hashlib.sha256((folder / path).read_bytes()).hexdigest() for path in files}
 
 
 def test_the_run_ends_with_the_table_and_the_path(tiny: Path) -> None:

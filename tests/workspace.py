@@ -1,10 +1,14 @@
 """A copy of the project to run the pipeline in, with its own git, DVC cache and registry."""
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from greenlit.config import load_params
+from greenlit.paths import Paths
 
 ROOT = Path(__file__).parent.parent
 
@@ -52,3 +56,19 @@ def run(folder: Path, *command: str, code: int = 0) -> subprocess.CompletedProce
 def greenlit(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess:
     """The `greenlit` command there."""
     return run(folder, sys.executable, "-m", "greenlit.cli", *arguments, code=code)
+
+
+def paths_of(folder: Path) -> Paths:
+    """Where the files of the experiment in that folder lie, relative to it."""
+    return Paths.of(load_params(folder / "params.yaml"))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Hashes of what must repeat: problems, candidates, verdicts, pairs."""
+    paths = paths_of(folder)
+    files = [
+        *(paths.problems(split) for split in ("train", "validation", "test")),
+        paths.candidates, paths.annotated, paths.rl / "pairs.jsonl", paths.rl / "nbest.jsonl",
+        paths.measured("test", None), paths.measured("test", "dpo"), paths.measured("validation", "dpo"),
+    ]  # fmt: skip
+    return {path.as_posix(): hashlib.sha256((folder / path).read_bytes()).hexdigest() for path in files}

@@ -57,6 +57,7 @@ def run(
     from greenlit.entry import DEBUG, only_one
     from greenlit.repro import StageFailedError, repro
     from greenlit.stopping import Stopped
+    from greenlit.workspace import sweep
 
     params = load_params()
     targets = [] if only is None else stage_targets(only, list(params.methods))
@@ -64,7 +65,10 @@ def run(
         os.environ[DEBUG] = "1"
     try:
         with only_one("greenlit run"):
+            if force:
+                sweep()
             repro(targets, force)
+            sweep()  # DVC has it all now
     except StageFailedError as failed:
         print("a stage failed; its own message stands above. What is done stays done.", file=sys.stderr)
         sys.exit(failed.code)

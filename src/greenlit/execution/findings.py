@@ -1,5 +1,6 @@
 """What the judge finds out about a candidate, test by test, and how it says so."""
 
+import re
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from greenlit.execution.plan import TestPlan
 STARTS = 3
 MESSAGE = 300
 SHOWN = 100
+_ADDRESS = re.compile(r"\bat 0x[0-9A-Fa-f]+")
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ def outcome(test: TestPlan, fault: Fault | None) -> Outcome:
 
 
 def one_line(text: str) -> str:
-    """A message for a table: printable, and not for ever."""
-    plain = text[: 2 * MESSAGE]
+    """A message for a table: printable, not for ever, and the same in every run."""
+    plain = without_addresses(text[: 2 * MESSAGE])
     if not plain.isprintable():
         plain = "".join(char if char.isprintable() else " " for char in plain)
     return plain if len(plain) <= MESSAGE else f"{plain[: MESSAGE - 3]}..."
@@ -95,7 +97,13 @@ def shown(value: Any, show: Callable[[Any], str] = repr) -> str:
         text = show(value)
     except (ValueError, RecursionError, MemoryError):
         return f"<{type(value).__name__}>"
+    text = without_addresses(text[: 2 * SHOWN])
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+
+
+def without_addresses(text: str) -> str:
+    """`<function f at 0x7f648a8d49d0>` -> `<function f at 0x...>`: no two runs agree on where things lie."""
+    return _ADDRESS.sub("at 0x...", text)
 
 
 def requested(limits: Limits, **what: Any) -> Request:

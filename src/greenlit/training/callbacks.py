@@ -54,9 +54,10 @@ class TrainingLog:
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write one step."""
-        rounded = {key: float(f"{value:.6g}") for key, value in metrics.items()}
+        rounded = {key: float(f"{metrics[key]:.6g}") for key in sorted(metrics, key=lambda key: (key != "loss", key))}
         self._rows.write(json.dumps({"step": step, **rounded}) + "\n")
-        shown = "  ".join(f"{key} {value:.4g}" for key, value in metrics.items() if key in {"loss", "learning_rate"})
+        shown_first = [(key, metrics[key]) for key in ("loss", "learning_rate") if key in metrics]
+        shown = "  ".join(f"{key} {value:.4g}" for key, value in shown_first)
         accuracy = metrics.get("rewards/accuracies")
         self._text.write(f"step {step}  {shown}{'' if accuracy is None else f'  pair accuracy {accuracy:.3f}'}\n")
         self._rows.flush()
