@@ -75,7 +75,6 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tiny_model, tmp_path, refe
     real = sample_module.BACKENDS["transformers"]
 
     def two_batches_then_die(model, requests, params, workers):
-        asked.extend(request.task_id for request in requests)
         for number, batch in enumerate(real(model, requests, params, workers)):
             if number == 2:
                 raise KeyboardInterrupt
@@ -84,15 +83,40 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tiny_model, tmp_path, refe
     monkeypatch.setattr(sample_module, "BACKENDS", {"transformers": two_batches_then_die})
     with pytest.raises(KeyboardInterrupt):
         run(tiny_model, tmp_path / "w")
-    first = len(set(asked))
     with (tmp_path / "w" / "candidates.jsonl").open("a") as stream:
         stream.write('{"task_id": "t/6", "torn')
-    asked.clear()
-    monkeypatch.setattr(
-        sample_module, "BACKENDS", {"transformers": lambda *a: asked.extend(r.task_id for r in a[1]) or real(*a)}
-    )
+
+    def noted(*arguments):
+        for batch in real(*arguments):
+            asked.extend(one.task_id for one in batch)
+            yield batch
+
+    monkeypatch.setattr(sample_module, "BACKENDS", {"transformers": noted})
     assert run(tiny_model, tmp_path / "w") == reference
-    assert 0 < len(set(asked)) < first == len(PROBLEMS)
+    assert len(asked) == len(reference) - 2 * PARAMS.batch_size
+    assert run(tiny_model, tmp_path / "w") == reference
+    assert len(asked) == len(reference) - 2 * PARAMS.batch_size  # nothing was left to do
+
+
+def test_a_batch_that_is_half_there_is_sampled_again_as_it_was_and_only_the_rest_is_kept(
+    tiny_model, tmp_path, reference
+) -> None:
+    """Log-probabilities show in their last digits who shared a batch; files must not show where a run was killed."""
+    run(tiny_model, tmp_path / "w")
+    file = tmp_path / "w" / "candidates.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:11]) + lines[11][:40])
+    assert run(tiny_model, tmp_path / "w") == reference
+    assert file.read_bytes() == b"".join(lines)
+
+
+def test_a_line_that_was_damaged_is_sampled_again_with_all_behind_it(tiny_model, tmp_path, reference) -> None:
+    run(tiny_model, tmp_path / "w")
+    file = tmp_path / "w" / "candidates.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    lines[5] = b"\0" * (len(lines[5]) - 1) + b"\n"
+    file.write_bytes(b"".join(lines))
+    assert run(tiny_model, tmp_path / "w") == reference
 
 
 def test_a_prompt_that_does_not_fit_is_named(tiny_model, tmp_path) -> None:

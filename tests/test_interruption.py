@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -67,11 +68,14 @@ def fetched(tiny: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stage_that_is_stopped_leaves_nothing_and_goes_on(tiny: Path, fetched: Path, number: int) -> None:
+def test_a_stage_that_is_stopped_leaves_nothing_and_goes_on(fetched: Path, number: int) -> None:
     out = paths_of(fetched).candidates
-    (fetched / out).unlink()
     params = (fetched / "params.yaml").read_text()
     (fetched / "params.yaml").write_text(params.replace("batch_size: 256", "batch_size: 8"))
+    workspace.run(fetched, sys.executable, "-m", "tasks.generate")
+    uninterrupted = (fetched / out).read_bytes()
+    (fetched / out).unlink()
+    shutil.rmtree(fetched / ".work")
     process = start(fetched, sys.executable, "-m", "tasks.generate", GREENLIT_WORKERS="2")
     rows = wait_for_rows(fetched / ".work/generate", 16)
     family = tree(process.pid)
@@ -92,7 +96,7 @@ def test_a_stage_that_is_stopped_leaves_nothing_and_goes_on(tiny: Path, fetched:
     workspace.run(fetched, sys.executable, "-m", "tasks.generate")
     assert partial.read_bytes().startswith(before)  # nothing sampled twice
     assert partial.read_bytes().count(b"\n") == (fetched / out).read_bytes().count(b"\n")
-    assert (fetched / out).read_bytes() == (tiny / out).read_bytes()
+    assert (fetched / out).read_bytes() == uninterrupted
 
 
 def wait_for_rows(work: Path, rows: int, seconds: float = 60) -> int:
@@ -172,3 +176,45 @@ def test_two_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
     assert psutil.pid_exists(process.pid)
     assert process.wait(120) == 0
     assert (folder / "assets/models/base/model.safetensors").exists()
+
+
+FULL_DISK = """
+set -u
+mount -t tmpfs -o size=256k tmpfs .work
+dd if=/dev/zero of=.work/ballast bs=1k count=190 status=none
+"$PYTHON" -m tasks.generate 2> full.txt
+echo $? > full.code
+cp .work/generate/*/candidates.jsonl half.jsonl
+rm .work/ballast
+"$PYTHON" -m tasks.generate 2> again.txt
+echo $? > again.code
+cp .work/generate/*/candidates.jsonl whole.jsonl
+"""
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_sampling_and_once_there_is_room_it_goes_on(fetched: Path) -> None:
+    mounts = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
+    if subprocess.run([*mounts, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True).returncode:
+        pytest.skip("no right to mount a small disk")
+    out = paths_of(fetched).candidates
+    params = (fetched / "params.yaml").read_text()
+    (fetched / "params.yaml").write_text(params.replace("batch_size: 256", "batch_size: 16"))
+    workspace.run(fetched, sys.executable, "-m", "tasks.generate")
+    uninterrupted = (fetched / out).read_bytes()
+    shutil.rmtree(fetched / ".work/generate")
+    environment = workspace.environment(fetched) | {"PYTHON": sys.executable, "GREENLIT_WORKERS": "1"}
+    subprocess.run([*mounts, "bash", "-c", FULL_DISK], cwd=fetched, env=environment, check=True)
+
+    said = (fetched / "full.txt").read_text()
+    assert (fetched / "full.code").read_text().strip() == "75", said
+    assert re.search(r"^error: \.work/generate/\w+/candidates\.jsonl: the disk is full$", said, re.MULTILINE), said
+    assert "hint: free some space; what was done is kept; the same command goes on from there" in said
+    assert "Traceback" not in said
+    half, whole = (fetched / "half.jsonl").read_bytes(), (fetched / "whole.jsonl").read_bytes()
+    assert half
+    assert half.endswith(b"}\n")
+    assert (fetched / "again.code").read_text().strip() == "0", (fetched / "again.txt").read_text()
+    assert whole.startswith(half)  # nothing lost
+    assert whole.count(b"\n") == len(set(whole.splitlines())) == uninterrupted.count(b"\n")  # or repeated
+    assert (fetched / out).read_bytes() == uninterrupted

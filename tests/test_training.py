@@ -88,6 +88,29 @@ def test_an_interrupted_training_resumes_and_ends_the_same(trained, tiny_model, 
     assert weights_sha256(tmp_path / "r" / "adapter") == weights_sha256(folder / "adapter")
 
 
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [("sft", {"lora": LoraParams(r=4, alpha=8, dropout=0.3)}), ("sft", {"lora": None}), ("dpo", {"accumulate": 2})],
+    ids=["dropout", "all weights", "accumulation"],
+)
+def test_a_run_that_goes_on_has_the_random_numbers_and_the_optimizer_it_had(
+    tiny_model, tmp_path, monkeypatch, kind, change
+) -> None:
+    monkeypatch.setenv(checkpoints.SAVE_EVERY, "0")
+    params = {"sft": SFT, "dpo": DPO}[kind].model_copy(update={"batch_size": 3, **change})
+
+    def die(step, metrics):
+        if step == 3:
+            raise KeyboardInterrupt
+
+    facts, steps = train(kind, params, tiny_model, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(kind, params, tiny_model, tmp_path / "r", die)
+    again, logged = train(kind, params, tiny_model, tmp_path / "r")
+    assert (again, logged) == (facts, steps)
+    assert weights_sha256(tmp_path / "r" / "adapter") == weights_sha256(tmp_path / "whole" / "adapter")
+
+
 def test_a_signal_writes_a_checkpoint_and_the_rest_is_trained_later(trained, tiny_model, tmp_path) -> None:
     folder, facts, steps = trained
 

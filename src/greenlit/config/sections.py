@@ -115,7 +115,7 @@ class SamplingParams(Section):
     max_new_tokens: int = Field(default=512, ge=1)
     """Longest completion in tokens."""
     batch_size: int = Field(default=64, ge=1)
-    """Sequences generated together; does not change fp32 results on a CPU."""
+    """Sequences generated together; in fp32 on a CPU it changes at most the last digit of a logprob."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the weights while generating."""
 

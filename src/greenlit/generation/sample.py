@@ -72,16 +72,16 @@ def sample(
     with Appending(work / "candidates.jsonl") as file:
         collected = _Collected(file, problems, indices)
         requests = [
-            Request(problem.task_id, index, prompts[problem.task_id], seed)
+            Request(problem.task_id, index, prompts[problem.task_id], seed, (problem.task_id, index) in collected)
             for problem in problems
-            for index in collected.missing(problem.task_id)
+            for index in indices
         ]
-        total = len(problems) * len(indices)
-        with progress(label, total, "programs") as bar:
-            bar.advance(total - len(requests))
+        with progress(label, len(requests), "programs") as bar:
+            bar.advance(sum(request.done for request in requests))
             for batch in BACKENDS[params.backend](weights, requests, params, workers):
-                collected.add([candidate(completion) for completion in batch])
-                bar.advance(len(batch), tokens=sum(completion.tokens for completion in batch))
+                new = [one for one in batch if (one.task_id, one.candidate_idx) not in collected]
+                collected.add([candidate(completion) for completion in new])
+                bar.advance(len(new), tokens=sum(completion.tokens for completion in new))
     return (row for problem in problems for row in collected.read(problem.task_id))
 
 
@@ -100,9 +100,9 @@ class _Collected:
                 break
             self._offsets[row.task_id][self._slot[row.candidate_idx]] = offset
 
-    def missing(self, task_id: str) -> list[int]:
-        """Indices of a problem's candidates that are still to be sampled."""
-        return [index for index in self._indices if self._offsets[task_id][self._slot[index]] == _NOWHERE]
+    def __contains__(self, place: tuple[str, int]) -> bool:
+        task_id, index = place
+        return self._offsets[task_id][self._slot[index]] != _NOWHERE
 
     def add(self, rows: list[Candidate]) -> None:
         """Store candidates, of any problems in any order."""

@@ -32,6 +32,8 @@ class Request:
     candidate_idx: int
     prompt: str | list[dict[str, str]]
     seed: int
+    done: bool = False
+    """Sampled before. It stays in its batch all the same: who shares a batch shows in the last digits of logprob."""
 
     @property
     def greedy(self) -> bool:
@@ -68,6 +70,8 @@ def complete(
 ) -> Iterator[list[Completion]]:
     """Yield the completions of one batch after the other, in the order in which batches finish.
 
+    A batch of which all is done is left out.
+
     Args:
         workers: processes on a CPU; the results do not depend on it.
 
@@ -75,10 +79,10 @@ def complete(
         DataError: a prompt and max_new_tokens do not fit into the model's context.
         WorldError: a process died, e.g. for lack of memory.
     """
-    if not requests:
+    batches = [batch for batch in _batches(requests, params.batch_size) if not all(request.done for request in batch)]
+    if not batches:
         return
     on_accelerator = _prepare(model, params)
-    batches = _batches(requests, params.batch_size)
     if on_accelerator or workers == 1 or len(batches) == 1:
         yield from map(_generate, batches)
         return
