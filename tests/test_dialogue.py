@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from greenlit.config import AnnotateParams
 from greenlit.execution import encoding, values, verdicts
 from greenlit.execution.dialogue import CALLS, CallRelay
-from greenlit.execution.judge import Judge, Judgement
+from greenlit.execution.judgement import Judgement
+from greenlit.execution.judges import Judge
 from greenlit.execution.level import Dialogue, Run
 from greenlit.execution.split import plan_tests, unsplittable
 from greenlit.types import AssertTest, Problem, ScriptTest

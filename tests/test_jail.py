@@ -15,7 +15,7 @@ import pytest
 from greenlit.config import AnnotateParams
 from greenlit.execution import blueprint, jailed, seccomp, shipping
 from greenlit.execution.jailed import Jails
-from greenlit.execution.judge import Judge
+from greenlit.execution.judges import Judge
 from greenlit.execution.lane import NoJail
 from greenlit.execution.level import Request, Run
 from greenlit.types import AssertTest, Problem, StdioTest

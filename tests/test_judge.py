@@ -12,9 +12,9 @@ import pytest
 
 from greenlit.config import AnnotateParams
 from greenlit.errors import ConfigError, SandboxError
-from greenlit.execution import judge as judge_module
+from greenlit.execution import judges as judge_module
 from greenlit.execution import pool as pool_module
-from greenlit.execution.judge import Judge
+from greenlit.execution.judges import Judge
 from greenlit.types import AssertTest, CallTest, Problem, StdioTest
 from tests.conftest import LEVELS
 
@@ -184,6 +184,25 @@ def test_the_same_program_runs_once(judge: Judge, monkeypatch: pytest.MonkeyPatc
     assert [task.message["op"] for task in sent] == ["judge"]
 
 
+def test_a_hurried_timeout_is_judged_once_while_the_reference_is_timed(
+    judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for again with each answer that comes in meanwhile."""
+    slow = "def f(x):\n  for _ in range(6 * 10 ** 6): pass\n  return x * x  # {}"
+    problem = SQUARE.model_copy(update={"reference": [slow.format(uuid.uuid4())]})
+    answers = []
+    judged = judge_module.judgement_of
+    monkeypatch.setattr(
+        judge_module,
+        "judgement_of",
+        lambda problem, answer, level: answers.append(answer) or judged(problem, answer, level),
+    )
+    codes = ["def f(x):\n  while True: pass", *(f"def f(x): return x * x  # {n}" for n in range(20))]
+    found = [one.verdict for one in judge.judge_all((problem, code) for code in codes)]
+    assert found == ["timeout"] + ["passed"] * 20
+    assert len(answers) == len({id(answer) for answer in answers}) == 22  # the timeout ran again with the longer limit
+
+
 def test_results_stream_and_jobs_are_read_a_bounded_way_ahead(judge: Judge) -> None:
     read = 0
 
@@ -245,7 +264,7 @@ def test_workers_that_die_at_their_start_are_reported(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_no_process_is_left_two_seconds_after_the_main_process(ending: signal.Signals, level: str) -> None:
     main = (
-        "from greenlit.config import AnnotateParams\nfrom greenlit.execution.judge import Judge\n"
+        "from greenlit.config import AnnotateParams\nfrom greenlit.execution.judges import Judge\n"
         "from greenlit.types import *\n"
         "p = Problem(task_id='t', entry_point='f', tests=[AssertTest(code='assert f(1) == 1')])\n"
         f"with Judge(AnnotateParams(allow_portable=True, timeout_s=50), 2, {level!r}) as judge:\n"

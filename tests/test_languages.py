@@ -13,7 +13,7 @@ from greenlit.config import AnnotateParams
 from greenlit.execution import blueprint, profiles, seccomp
 from greenlit.execution.answers import Answers
 from greenlit.execution.findings import Fault
-from greenlit.execution.judge import Judge
+from greenlit.execution.judges import Judge
 from greenlit.execution.languages import LANGUAGES, javascript, plan_of, q, q_asserts
 from greenlit.execution.languages.command import Interpreter
 from greenlit.execution.level import Run

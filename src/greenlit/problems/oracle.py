@@ -24,7 +24,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from greenlit.config import PrepareParams
-from greenlit.execution.judge import Judge, Judgement
+from greenlit.execution.judgement import Judgement
+from greenlit.execution.judges import Judge
 from greenlit.execution.split import unsplittable
 from greenlit.problems.mutants import Mutant, mutants
 from greenlit.program_metrics import parse

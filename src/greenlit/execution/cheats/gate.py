@@ -16,7 +16,7 @@ from greenlit.execution.cheats.cheat import Cheat
 from greenlit.execution.cheats.host import Host
 from greenlit.execution.cheats.runner import passes
 from greenlit.execution.cheats.suite import CHEATS
-from greenlit.execution.judge import Judge
+from greenlit.execution.judges import Judge
 from greenlit.workspace import WORK, sha256_tree
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
