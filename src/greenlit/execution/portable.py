@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from greenlit.execution import descendants, profiles, shipping
+from greenlit.execution.given import content, file_with, remove
 from greenlit.execution.level import PATIENCE, PORTABLE, START_S, STARVED, Dialogue, Request, Run
 from greenlit.execution.portable_dialogue import Conversation
-from greenlit.execution.portable_io import content, file_with, remove
 
 OWN_UID = 2_000_000_000
 NOBODY = 65_534

@@ -26,8 +26,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from greenlit.execution import languages
+from greenlit.execution.blueprint import NoJail
 from greenlit.execution.jailed import LOOK_AFTER_S, Jails
-from greenlit.execution.lane import Lane, NoJail
+from greenlit.execution.lane import Lane
 from greenlit.execution.level import PORTABLE, Dialogue, Level, Run
 from greenlit.execution.link import Link, Recent
 from greenlit.execution.plan import Plan
