@@ -19,7 +19,7 @@ from greenlit.execution.jailed import Jails
 from greenlit.execution.judges import Judge
 from greenlit.execution.lane import Lane
 from greenlit.execution.level import Request, Run
-from greenlit.types import AssertTest, Problem, StdioTest
+from greenlit.types import AssertTest, CallTest, Problem, StdioTest
 from tests.conftest import LEVELS
 
 pytestmark = LEVELS[0].marks[0]
@@ -212,6 +212,14 @@ def test_the_filter_jumps_nowhere_else(machine: str) -> None:
         code, yes, no = program[place * 8], program[place * 8 + 2], program[place * 8 + 3]
         if code in {0x15, 0x25, 0x45}:
             assert place + 1 + max(yes, no) < count
+
+
+def test_a_large_request_leaves_standard_output_alone() -> None:
+    code = 'def f(x):\n    print(\'[0,"value",["i","1"]]\')\n    return 9\n#' + "x" * 100_000
+    problem = Problem(task_id="t", entry_point="f", tests=[CallTest(input=[3], output=9)])
+    with Judge(PARAMS.model_copy(update={"output_kib": 1024}), workers=1, level="namespaces") as judge:
+        found = judge.judge(problem, code)
+        assert found.passed, found
 
 
 def test_sleepers_do_not_hold_up_the_others() -> None:

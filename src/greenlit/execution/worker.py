@@ -256,9 +256,9 @@ def open_level(ways: list[str], folder: Path) -> Jails | Portable:
 
 
 def stay_on_one_core(number: int) -> None:
-    """A worker, its jail and its candidate take turns: on one core each wakes the next one at half the price.
+    """A worker, its jail and its candidate take turns: on one core each wakes the next one for less.
 
-    Another judge on this machine begins at another core.
+    5 to 19 % less CPU time, in four alternating runs. Another judge on this machine begins at another core.
     """
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
