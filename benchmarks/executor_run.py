@@ -30,7 +30,7 @@ HUMAN_EVAL_S = SUBPROCESS_S = 3.0
 
 def by_greenlit(work: dict[str, Any], workers: int) -> tuple[Found, str]:
     from greenlit.config import AnnotateParams
-    from greenlit.execution.judge import Judge
+    from greenlit.execution.judges import Judge
     from greenlit.types import Problem
 
     problems = [Problem.model_validate(problem) for problem in work["problems"]]

@@ -23,7 +23,7 @@ from made_functions import FUNCTIONS
 from made_programs import PROGRAMS
 
 from greenlit.config import AnnotateParams
-from greenlit.execution.judge import Judge
+from greenlit.execution.judges import Judge
 from greenlit.problems.mbpp import load_mbpp, read_mbpp_file
 from greenlit.problems.mutants import mutants
 from greenlit.types import AssertTest, Problem, StdioTest

@@ -14,7 +14,7 @@ from greenlit.config import AnnotateParams, load_params
 from greenlit.entry import run_stage
 from greenlit.execution.cache import VerdictCache
 from greenlit.execution.cheats.gate import refuse_forgeable
-from greenlit.execution.judge import Judge
+from greenlit.execution.judges import Judge
 from greenlit.grading import annotate, timing
 from greenlit.hardware import workers
 from greenlit.jsonl import atomic_write, read_lines, read_rows, to_line

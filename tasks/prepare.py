@@ -12,7 +12,7 @@ from typing import Any
 
 from greenlit.config import Params, load_params
 from greenlit.entry import run_stage
-from greenlit.execution.judge import Judge
+from greenlit.execution.judges import Judge
 from greenlit.hardware import workers
 from greenlit.jsonl import write_json, write_rows
 from greenlit.paths import Paths

@@ -27,8 +27,8 @@ def _jails_work() -> bool:
     """Can this user build jails on this machine?"""
     import tempfile
 
-    from greenlit.execution.blueprint import Blueprint
-    from greenlit.execution.lane import Lane, NoJail
+    from greenlit.execution.blueprint import Blueprint, NoJail
+    from greenlit.execution.lane import Lane
 
     for way in ("root", "user"):
         with tempfile.TemporaryDirectory() as folder:

@@ -8,7 +8,7 @@ import pytest
 
 from greenlit.config import AnnotateParams, DatasetParams, Limits
 from greenlit.errors import ConfigError, DataError
-from greenlit.execution.judge import Judge
+from greenlit.execution.judges import Judge
 from greenlit.jsonl import read_json_lines
 from greenlit.problems.adapters import adapter_for
 from greenlit.problems.apps import load_apps

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from greenlit.config import AnnotateParams
 from greenlit.execution import cache as cache_module
 from greenlit.execution.cache import VerdictCache, default_path, judged, limits_key, problem_key
-from greenlit.execution.judge import Judgement, TestResult
+from greenlit.execution.judgement import Judgement, TestResult
 from greenlit.jsonl import write_rows
 from greenlit.types import AssertTest, CallTest, Candidate, Problem
 from tasks import annotate

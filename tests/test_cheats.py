@@ -22,7 +22,7 @@ from greenlit.execution.cheats.host import Host
 from greenlit.execution.cheats.runner import JAILED, Result, Table, run_cheats, suite_params
 from greenlit.execution.cheats.suite import CHEATS
 from greenlit.execution.cheats.table import as_json, not_stopped
-from greenlit.execution.judge import Judge
+from greenlit.execution.judges import Judge
 
 PARAMS = suite_params(AnnotateParams(allow_portable=True))
 CLASSES = {

@@ -30,22 +30,34 @@ def test_the_example_in_its_documentation() -> None:
     [
         "import greenlit.execution\njudge = greenlit.execution.judge",
         "from greenlit.execution import judge",
-        "from greenlit.execution.judge import Judge\nfrom greenlit.execution import judge\nassert judge.Judge is Judge",
-        "import greenlit.execution.judge as judge",
+        "from greenlit.execution.judges import Judge\nfrom greenlit.execution import judge",
+        "from greenlit.execution.api import judge\nimport greenlit.execution\nassert greenlit.execution.judge is judge",
     ],
 )
-def test_the_name_is_a_function_and_a_module_however_it_is_imported(code: str) -> None:
-    probe = f"{code}\nprint(callable(judge), judge.__name__)"
+def test_the_name_is_one_function_however_it_is_imported(code: str) -> None:
+    probe = f"{code}\nimport types\nprint(type(judge) is types.FunctionType, judge.__module__, judge.__name__)"
     done = subprocess.run([sys.executable, "-c", probe], env=environment(), capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", "greenlit.execution.judge"]
+    assert done.stdout.split() == ["True", "greenlit.execution.api", "judge"]
+
+
+def loaded_by(code: str) -> set[str]:
+    """What a fresh interpreter has loaded after some code."""
+    probe = f"{code}\nimport sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", probe], env=environment(), capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
 
 
 def test_importing_the_package_loads_nothing() -> None:
-    probe = (
-        "import sys, greenlit.execution; print('pydantic' in sys.modules, 'greenlit.execution.judge' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", probe], env=environment(), capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]
+    loaded = loaded_by("import greenlit.execution")
+    assert {name for name in loaded if name.startswith("greenlit")} == {"greenlit", "greenlit.execution"}
+    assert "pydantic" not in loaded
+
+
+def test_the_main_process_loads_none_of_what_its_workers_run() -> None:
+    loaded = loaded_by("import greenlit.execution.judges")
+    run = ("worker", "verdicts", "languages", "jailed", "lane", "portable", "shipping", "decoding", "expressions")
+    assert "greenlit.execution.pool" in loaded
+    assert not loaded & {f"greenlit.execution.{name}" for name in run}
 
 
 def test_pairs_and_rows_records_and_dicts(tmp_path: Path) -> None:

@@ -1,22 +1,27 @@
 """Judgements: right, in order, the same with any number of workers, and whole again after a worker's death."""
 
+import os
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
 from greenlit.config import AnnotateParams
 from greenlit.errors import ConfigError, SandboxError
-from greenlit.execution import judge as judge_module
+from greenlit.execution import judges as judge_module
 from greenlit.execution import pool as pool_module
-from greenlit.execution.judge import Judge
+from greenlit.execution.cheats.suite import CHEATS
+from greenlit.execution.judges import Judge
 from greenlit.types import AssertTest, CallTest, Problem, StdioTest
-from tests.conftest import LEVELS
+from tests.conftest import LEVELS, ROOT
 
 PARAMS = AnnotateParams(allow_portable=True, timeout_s=2.0, cpu_min_s=0.3, cpu_max_s=1.0, memory_mib=256)
 SQUARE = Problem(
@@ -184,6 +189,25 @@ def test_the_same_program_runs_once(judge: Judge, monkeypatch: pytest.MonkeyPatc
     assert [task.message["op"] for task in sent] == ["judge"]
 
 
+def test_a_hurried_timeout_is_judged_once_while_the_reference_is_timed(
+    judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for again with each answer that comes in meanwhile."""
+    slow = "def f(x):\n  for _ in range(6 * 10 ** 6): pass\n  return x * x  # {}"
+    problem = SQUARE.model_copy(update={"reference": [slow.format(uuid.uuid4())]})
+    answers = []
+    judged = judge_module.judgement_of
+    monkeypatch.setattr(
+        judge_module,
+        "judgement_of",
+        lambda problem, answer, level: answers.append(answer) or judged(problem, answer, level),
+    )
+    codes = ["def f(x):\n  while True: pass", *(f"def f(x): return x * x  # {n}" for n in range(20))]
+    found = [one.verdict for one in judge.judge_all((problem, code) for code in codes)]
+    assert found == ["timeout"] + ["passed"] * 20
+    assert len(answers) == len({id(answer) for answer in answers}) == 22  # the timeout ran again with the longer limit
+
+
 def test_results_stream_and_jobs_are_read_a_bounded_way_ahead(judge: Judge) -> None:
     read = 0
 
@@ -241,11 +265,67 @@ def test_workers_that_die_at_their_start_are_reported(monkeypatch: pytest.Monkey
         Judge(PARAMS)
 
 
+WITH_A_SECRET = """
+import os, sys
+from pathlib import Path
+from greenlit.config import AnnotateParams
+from greenlit.execution.judges import Judge
+from greenlit.types import AssertTest, Problem
+
+secret = os.environ["HF_TOKEN"]
+if sys.platform == "linux":
+    assert secret in Path("/proc/self/environ").read_text()
+program = f'''
+import glob, os
+def seen(path):
+    try:
+        with open(path, errors="replace") as file: return {secret[::-1]!r}[::-1] in file.read()
+    except OSError: return False
+def f():
+    found = ["os.environ"] if {secret[::-1]!r}[::-1] in repr(os.environ) else []
+    found += [path for path in glob.glob("/proc/*/environ") if seen(path)]
+    return found + [".env"] * seen({os.path.abspath(".env")!r})
+'''
+problem = Problem(task_id="t", entry_point="f", tests=[AssertTest(code="assert f() == []")])
+with Judge(AnnotateParams(allow_portable=True), 1, sys.argv[1]) as judge:
+    print(judge.judge(problem, program).error)
+"""
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_no_candidate_finds_the_secrets_of_the_project(level: str) -> None:
+    """A token in the environment, and in a `.env` that others may read, outside /tmp.
+
+    `portable` lets the file be read, and as a plain user other processes too: cheats of the suite say so by name.
+    """
+    secret = f"hf_{uuid.uuid4().hex}"
+    with tempfile.TemporaryDirectory(dir=ROOT, prefix=".project-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / ".env").write_text(f"HF_TOKEN={secret}\n")
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HF_TOKEN": secret}
+        done = subprocess.run(
+            [sys.executable, "-c", WITH_A_SECRET, level], cwd=folder, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        found = done.stdout.strip()
+    if level != "portable":
+        assert found == "None"
+        return
+    open_at_portable = {cheat.name for cheat in CHEATS if "portable" in cheat.open_at}
+    assert {"a file that all may read", "the environment of all processes"} <= open_at_portable
+    if os.geteuid() == 0:
+        others_may = all(parent.stat().st_mode & stat.S_IXOTH for parent in folder.parents)
+        assert found == ("test 0: assert f() == []: got ['.env']" if others_may else "None")
+    else:
+        assert "'.env'" in found and "os.environ" not in found
+
+
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_no_process_is_left_two_seconds_after_the_main_process(ending: signal.Signals, level: str) -> None:
     main = (
-        "from greenlit.config import AnnotateParams\nfrom greenlit.execution.judge import Judge\n"
+        "from greenlit.config import AnnotateParams\nfrom greenlit.execution.judges import Judge\n"
         "from greenlit.types import *\n"
         "p = Problem(task_id='t', entry_point='f', tests=[AssertTest(code='assert f(1) == 1')])\n"
         f"with Judge(AnnotateParams(allow_portable=True, timeout_s=50), 2, {level!r}) as judge:\n"

@@ -8,7 +8,7 @@ import pytest
 
 from greenlit.config import AnnotateParams
 from greenlit.errors import DataError
-from greenlit.execution.judge import Judge
+from greenlit.execution.judges import Judge
 from greenlit.execution.split import unsplittable
 from greenlit.problems.mbpp import load_mbpp, read_mbpp_file
 from greenlit.types import Problem

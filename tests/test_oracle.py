@@ -5,7 +5,7 @@ import json
 import pytest
 
 from greenlit.config import AnnotateParams, PrepareParams
-from greenlit.execution.judge import Judge
+from greenlit.execution.judges import Judge
 from greenlit.problems.audit import Audit, reason_lines, table_rows, terminal_table
 from greenlit.problems.oracle import Case, audit_oracles, count_tests
 from greenlit.types import AssertTest, Problem, ScriptTest

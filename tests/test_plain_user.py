@@ -55,7 +55,7 @@ def test_a_plain_users_jail_stops_every_cheat(tmp_path: Path, level: str) -> Non
         "from greenlit.config import AnnotateParams\n"
         "from greenlit.execution.cheats.runner import run_cheats, suite_params\n"
         "from greenlit.execution.cheats.suite import CHEATS\nfrom greenlit.execution.cheats.table import as_json\n"
-        "from greenlit.execution.judge import Judge\n"
+        "from greenlit.execution.judges import Judge\n"
         f"with Host() as host, Judge(suite_params(AnnotateParams()), 2, {level!r}) as judge:\n"
         "    print(json.dumps(as_json(run_cheats(judge, CHEATS, host=host))))\n"
     )

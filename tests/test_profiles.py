@@ -11,7 +11,7 @@ import pytest
 from greenlit.config import AnnotateParams
 from greenlit.execution import descendants, profiles, verdicts
 from greenlit.execution.jailed import IDLE_LANES, Jails
-from greenlit.execution.judge import Judge
+from greenlit.execution.judges import Judge
 from greenlit.execution.level import Request
 from greenlit.execution.split import plan_tests
 from greenlit.types import AssertTest, CallTest, Problem, ScriptTest, StdioTest

@@ -9,6 +9,8 @@ import workspace
 import yaml
 
 from greenlit.config import parse_params, read_yaml
+from greenlit.execution.cheats.gate import forging
+from greenlit.execution.cheats.suite import CHEATS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -67,6 +69,12 @@ def test_the_tree_names_files_there_are() -> None:
         path = line[:24].strip()
         if path:
             assert (ROOT / path).exists(), path
+
+
+def test_the_numbers_of_cheats_are_those_of_the_suite() -> None:
+    text = " ".join(README.split())
+    assert re.findall(r"`doctor` tries (\d+) known cheats", text) == [str(len(CHEATS))]
+    assert re.findall(r"one of the short form's (\d+) forges", text) == [str(len(forging()))]
 
 
 def test_links_lead_somewhere() -> None:

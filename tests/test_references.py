@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from greenlit.config import AnnotateParams
-from greenlit.execution.judge import Judge, Judgement
+from greenlit.execution.judgement import Judgement
+from greenlit.execution.judges import Judge
 from greenlit.jsonl import read_json_lines
 from greenlit.problems.apps import load_apps
 from greenlit.problems.humaneval import load_humaneval

@@ -7,7 +7,7 @@ import pytest
 
 from greenlit.config import AnnotateParams, DatasetParams, Limits, PrepareParams
 from greenlit.errors import ConfigError, DataError
-from greenlit.execution.judge import Judge
+from greenlit.execution.judges import Judge
 from greenlit.problems.adapters import adapter_for
 from greenlit.problems.audit import Audit
 from greenlit.problems.own import split_of

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from greenlit.config import AnnotateParams
 from greenlit.execution import encoding, values, verdicts
-from greenlit.execution.judge import Judge
+from greenlit.execution.judges import Judge
 from greenlit.execution.level import Request, Run
 from greenlit.execution.split import plan_tests
 from greenlit.execution.stdio import leaves_nothing

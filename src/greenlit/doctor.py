@@ -31,7 +31,7 @@ from greenlit.tracking import sqlite_file, tracking_uri
 if TYPE_CHECKING:
     from greenlit.execution.cheats.host import Host
     from greenlit.execution.cheats.runner import Table
-    from greenlit.execution.judge import Judge
+    from greenlit.execution.judges import Judge
 
 State = Literal["green", "yellow", "red"]
 
@@ -256,7 +256,7 @@ def sandbox(lines: list[Line], params: AnnotateParams, cheats: bool) -> Report:
     """The level in use, what it stops, and how many verdicts it finds in a second."""
     from greenlit.execution.cheats.host import Host
     from greenlit.execution.cheats.runner import suite_params
-    from greenlit.execution.judge import Judge
+    from greenlit.execution.judges import Judge
 
     try:
         with Host() as host, Judge(suite_params(params)) as judge:
@@ -275,10 +275,10 @@ def sandbox(lines: list[Line], params: AnnotateParams, cheats: bool) -> Report:
 
 
 def _level(judge: "Judge") -> Line:
-    from greenlit.execution.portable import NAME
+    from greenlit.execution.level import PORTABLE
 
     text = "; ".join([judge.level, *judge.notes])
-    if judge.level != NAME:
+    if judge.level != PORTABLE:
         return Line("sandbox", "level", "green", text)
     fix = (
         "only for programs of a model you trust; for a jail: Linux, and root or user namespaces for plain users "
@@ -290,12 +290,12 @@ def _level(judge: "Judge") -> Line:
 def _languages(judge: "Judge") -> Iterator[Line]:
     """What programs in each language run in, or why they cannot."""
     from greenlit.execution.languages import LANGUAGES
-    from greenlit.execution.portable import NAME
+    from greenlit.execution.level import PORTABLE
     from greenlit.execution.profiles import missing
 
     for name, language in LANGUAGES.items():
         absent = language.missing()
-        runs_in = "limits, but no jail" if judge.level == NAME else language.isolation
+        runs_in = "limits, but no jail" if judge.level == PORTABLE else language.isolation
         yield Line("sandbox", f"language {name}", "green", f"{absent}; optional" if absent else runs_in)
     absent = missing("science")
     yield Line(
@@ -342,7 +342,7 @@ def _worker_count() -> int:
 def _verdicts_per_s(params: AnnotateParams, count: int) -> float:
     """Of right programs, all different, for about a second."""
     from greenlit.execution.cheats.cheat import RIGHT, problems
-    from greenlit.execution.judge import Judge
+    from greenlit.execution.judges import Judge
 
     problem = problems("", "", "")["list"]
     with Judge(params, count) as judge:

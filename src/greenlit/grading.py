@@ -6,7 +6,8 @@ from typing import Any
 
 from greenlit.errors import DataError
 from greenlit.execution.cache import VerdictCache, judged
-from greenlit.execution.judge import Judge, Judgement
+from greenlit.execution.judgement import Judgement
+from greenlit.execution.judges import Judge
 from greenlit.program_metrics import novelties, program_metrics
 from greenlit.progress import Progress
 from greenlit.rewards import REWARDS

@@ -8,7 +8,7 @@ from typing import Any
 from greenlit.config import EvaluateParams, Params
 from greenlit.evaluation.summary import evaluation_document, summarise
 from greenlit.execution.cache import VerdictCache
-from greenlit.execution.judge import Judge
+from greenlit.execution.judges import Judge
 from greenlit.generation.sample import sample
 from greenlit.grading import annotate
 from greenlit.hardware import workers

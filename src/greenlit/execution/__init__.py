@@ -11,26 +11,25 @@ level.py        what a sandbox level is: Request in, Run out
 jailed*.py      the jailed levels: lane.py is one jail at work, blueprint.py its plan, cgroups.py its memory
 jail.py         builds a jail; zygote.py is process 1 in it, seccomp.py its filter
 precompiled.py  programs compiled before they are sent
-profiles.py     interpreters with packages at hand
-languages/      programs that are not Python
 child*.py       runs inside the candidate's process, with encoding.py and decoding.py: values across the process border
 portable*.py    the portable level: a fresh limited subprocess per candidate
 shipping.py     how code and task get into that process
 profiles.py     what Python programs find beside the standard library
 languages/      programs that are not Python, and what each language gets
 descendants.py  CPU time and the end of process trees
-verdicts.py     answers -> test results -> a judgement; findings.py and answers.py are its words
+verdicts.py     answers -> what became of each test; findings.py and answers.py are its words
 stdio.py        whole programs: several inputs in one process, where that changes nothing
 dialogue.py     tests with code of their own: a process for the test, one for the program, a relay between
 worker.py       one judge process: takes jobs, runs their candidates on its lanes, answers
 pool.py         the worker processes, seen from the main process
-judge.py        what the rest of Greenlit calls
+link.py         messages between the two
+judges.py       what the rest of Greenlit calls; known.py is what it keeps of problems, judgement.py what it answers
 api.py          `judge(problems, candidates)`: the few lines that other people's code needs
 intake.py       what people hand in -> problems and programs
 cache.py        judgements found before, in a file
 cheats/         programs that want a verdict they did not earn, and what becomes of them
 
-`greenlit.execution.judge` is a module and can be called; it is loaded when it is first asked for.
+`greenlit.execution.judge` is `api.judge`, loaded when it is first asked for: importing this package loads nothing.
 """
 
 import importlib
@@ -39,5 +38,5 @@ from typing import Any
 
 def __getattr__(name: str) -> Any:
     if name == "judge":
-        return importlib.import_module("greenlit.execution.judge")
+        return importlib.import_module("greenlit.execution.api").judge
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,7 +18,8 @@ from greenlit.config import AnnotateParams
 from greenlit.errors import ConfigError, DataError
 from greenlit.execution.cache import VerdictCache, judged
 from greenlit.execution.intake import ProblemIndex, index_problems, program_of, task_id_of
-from greenlit.execution.judge import Judge, Judgement
+from greenlit.execution.judgement import Judgement
+from greenlit.execution.judges import Judge
 from greenlit.types import Problem
 
 

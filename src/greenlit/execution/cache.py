@@ -31,7 +31,8 @@ from typing import Any, Self
 from pydantic_core import to_jsonable_python
 
 from greenlit.config import AnnotateParams
-from greenlit.execution.judge import Judge, Judgement, TestResult
+from greenlit.execution.judgement import Judgement, TestResult
+from greenlit.execution.judges import Judge
 from greenlit.types import Problem
 from greenlit.workspace import WORK, sha256_tree
 

@@ -36,12 +36,16 @@ def become(command: dict) -> None:
         with contextlib.suppress(OSError):  # not every level hands these over
             posix.set_inheritable(number, False)
     if command["filter"]:
-        _accept_filter(command["filter"])
+        accept_filter(command["filter"])
     posix.execve(command["words"][0], command["words"], command["environment"])
 
 
-def _accept_filter(instructions: bytes) -> None:
-    """As seccomp.py does it for Python candidates, there in the zygote."""
+def accept_filter(instructions: bytes) -> None:
+    """Confine this process, and all it will fork, for good; seccomp.py makes the filter.
+
+    Raises:
+        OSError: the kernel does not take it.
+    """
     import ctypes
     import struct
 

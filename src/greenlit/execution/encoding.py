@@ -218,11 +218,11 @@ def error_frame(index: int, error: BaseException) -> str:
         kind = "large"
     try:
         message = hexed(error)
-    except BaseException:
+    except BaseException:  # its __str__ is the candidate's, and may raise anything, SystemExit too
         message = ""
     try:
         name = hexed(type(error).__name__, 60)
-    except BaseException:
+    except BaseException:  # as may a property of its metaclass
         name = ""
     return f'[{index},"{kind}","{name}","{message}"]\n'
 

@@ -207,8 +207,8 @@ def main() -> None:
     """Print the zygote's process id, as this process sees it, or why there is none."""
     spec = json.loads(sys.argv[1])
     try:
-        for path in spec["cgroups"]:
-            _write(path, str(os.getpid()))
+        if spec["cgroup"]:
+            _write(spec["cgroup"], str(os.getpid()))
         pid = WAYS[spec["way"]](spec, spec["root"])
     except OSError as error:
         print(json.dumps({"error": f"{error.strerror}"}))

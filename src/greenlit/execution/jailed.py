@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from greenlit.execution import descendants
-from greenlit.execution.blueprint import Blueprint
+from greenlit.execution.blueprint import Blueprint, NoJail
 from greenlit.execution.cgroups import remove_stale_groups
 from greenlit.execution.jailed_dialogue import Talk, pass_on
-from greenlit.execution.lane import Lane, NoJail
+from greenlit.execution.lane import Lane
 from greenlit.execution.level import PATIENCE, START_S, Dialogue, Request, Run
 
 LOOK_AFTER_S, LOOK_S = 0.005, 0.25

@@ -7,28 +7,23 @@ import contextlib
 import json
 import marshal
 import os
+import select
 import signal
 import socket
-import struct
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from greenlit.execution import descendants, shipping
-from greenlit.execution.blueprint import TMP_MIB, Blueprint, interpreter
+from greenlit.execution.blueprint import TMP_MIB, Blueprint, NoJail, interpreter
 from greenlit.execution.cgroups import Group
+from greenlit.execution.given import content, file_with
 from greenlit.execution.level import START_S, Request, Run
+from greenlit.execution.zygote import ERRORS, LARGE, ORDER, REPORT, STREAMS
 
-ORDER, REPORT = struct.Struct("=ddqqq"), struct.Struct("=8siidd")
-STREAMS, LARGE, ERRORS = 1, 2, 4
-"""As in zygote.py."""
 IN_SOCKET = 64 << 10
 STEP_BYTES = 128 << 10
-
-
-class NoJail(Exception):
-    """This way of building a jail does not work on this machine; the message says why."""
 
 
 class Lane:
@@ -42,18 +37,19 @@ class Lane:
         Raises:
             NoJail: it cannot be built this way, here.
         """
+        program = file_with(blueprint.program())
         self.blueprint = blueprint
         self.group = Group(root.name)
         self.control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.pid = 0
+        self.pid, self.pidfd = 0, -1
         self.request: Request | None = None
         self.data: socket.socket | None = None
         self.stdout = self.stderr = -1
-        program = _memory_file(blueprint.program())
         root.mkdir(parents=True, exist_ok=True)
         try:
             with far:
                 self._build(root, far.fileno(), program)
+            self._take_hold()
             self._greet()
         except BaseException:
             self.close()
@@ -63,7 +59,7 @@ class Lane:
         self.own_bytes = _address_space(self.pid) if blueprint.packages else 0
 
     def _build(self, root: Path, control: int, program: int) -> None:
-        spec = self.blueprint.specification(str(root), control, program, self.group.doors)
+        spec = self.blueprint.specification(str(root), control, program, self.group.door)
         command = [interpreter(), "-I", "-S", "-B", str(Path(__file__).with_name("jail.py")), json.dumps(spec)]
         done = subprocess.run(
             command, pass_fds=(control, program), capture_output=True, env={"PATH": os.defpath}, text=True
@@ -75,6 +71,24 @@ class Lane:
         if "error" in answer:
             raise NoJail(answer["error"])
         self.pid = answer["pid"]
+
+    def _take_hold(self) -> None:
+        """Hold on to the zygote, so that a signal can reach no process that is given its number later.
+
+        Where we do not adopt orphans, somebody else may take leave of it any time: the number was still its own if,
+        afterwards, it holds its end of the control socket.
+        """
+        with contextlib.suppress(ProcessLookupError):
+            pidfd = os.pidfd_open(self.pid)
+            poll = select.poll()
+            poll.register(self.control, 0)
+            if not poll.poll(0):
+                self.pidfd = pidfd
+                return
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+            os.close(pidfd)
+        raise NoJail("the zygote did not start")
 
     def _greet(self) -> None:
         self.control.settimeout(START_S)
@@ -96,30 +110,30 @@ class Lane:
         self.received = bytearray()
         self.stopped = ""
         self.room = 2 * request.output_bytes + 4096 + len(request.steps) * STEP_BYTES
-        content = marshal.dumps(shipping.task(request))
+        task = marshal.dumps(shipping.task(request))
         self.data, far = socket.socketpair()
         self.data.setblocking(False)
         sent, own, what = [far.fileno()], [], 0
         if request.stdin is not None:
-            self.stdout = _memory_file(b"")
-            own.append(_memory_file(request.stdin.encode("utf-8", "surrogatepass")))
+            self.stdout = file_with(b"")
+            own.append(file_with(request.stdin.encode("utf-8", "surrogatepass")))
             sent += [own[0], self.stdout]
             what |= STREAMS
-        if len(content) <= IN_SOCKET:
-            self.data.send(content)
+        if len(task) <= IN_SOCKET:
+            self.data.send(task)
         else:
-            own.append(_memory_file(content))
+            own.append(file_with(task))
             sent.append(own[-1])
             what |= LARGE
         if request.command is not None:
-            self.stderr = _memory_file(b"")
+            self.stderr = file_with(b"")
             sent.append(self.stderr)
             what |= ERRORS
         own_bytes = self.own_bytes if request.command is None else request.command.own_bytes
         memory = own_bytes + (request.memory_mib << 20)
         self.group.limit(memory + (TMP_MIB << 20))
         space = memory if request.command is None else 0
-        order = ORDER.pack(request.cpu_s, request.wall_s, space, len(content), what)
+        order = ORDER.pack(request.cpu_s, request.wall_s, space, len(task), what)
         try:
             socket.send_fds(self.control, [order], sent)
         except OSError:
@@ -195,9 +209,9 @@ class Lane:
         assert self.request is not None
         if file < 0:
             return b""
-        content = os.pread(file, min(os.fstat(file).st_size, self.request.output_bytes + 1), 0)
+        written = content(file, self.request.output_bytes + 1)
         os.close(file)
-        return content
+        return written
 
     def _take_lines(self, run: Run) -> None:
         """Whole lines, the first of which only says that the program was about to start."""
@@ -214,22 +228,14 @@ class Lane:
         self.control.close()
         if self.data is not None:
             self.data.close()
-        if self.pid:
+        if self.pidfd >= 0:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(self.pid, signal.SIGKILL)  # a child that is not reaped yet: nobody else has its number
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(self.pid, 0)
-            self.pid = 0
+                os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+            os.close(self.pidfd)
+            self.pidfd = -1
         self.group.close()
-
-
-def _memory_file(content: bytes) -> int:
-    descriptor = os.memfd_create("greenlit")
-    view = memoryview(content)
-    while view:
-        view = view[os.write(descriptor, view) :]
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor
 
 
 def _children(pid: int) -> Iterator[int]:

@@ -7,6 +7,12 @@ keeps the limits, ends everything the process started, and reports.
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from greenlit.errors import ConfigError
+
+PORTABLE = "portable"
+"""The level without a jail, which has to be allowed."""
+WAYS = {"namespaces": ["root", "user"], "bubblewrap": ["bubblewrap"], PORTABLE: [PORTABLE]}
+"""Level → ways a worker tries, best first."""
 PATIENCE, STARVED = 4, 0.05
 """A program that gets more than a twentieth of the wall time as CPU time is no sleeper: it may take four times that."""
 START_S = 30.0
@@ -115,3 +121,22 @@ class Level(Protocol):
     def converse(self, dialogue: Dialogue) -> tuple[Run, Run]:
         """Run a script's process and a program's process that it calls; the script's run, the program's run."""
         ...
+
+
+def ways_of(level: str | None, allow_portable: bool) -> list[str]:
+    """What workers may try.
+
+    Raises:
+        ConfigError: no such level, or it is not allowed.
+    """
+    if level is None:
+        return [way for name, ways in WAYS.items() for way in ways if name != PORTABLE or allow_portable]
+    if level not in WAYS:
+        raise ConfigError(f"GREENLIT_SANDBOX: no sandbox level {level!r}", hint=f"one of {', '.join(WAYS)}")
+    if level == PORTABLE and not allow_portable:
+        raise ConfigError(
+            "params.yaml: annotate.allow_portable: must be true for the sandbox level `portable` (found False)",
+            hint="portable limits time, memory and processes, but does not stop a program from reading files, using "
+            "the network or leaving files in /tmp: allow it only if you trust the model that writes the programs",
+        )
+    return WAYS[level]

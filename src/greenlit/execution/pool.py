@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import greenlit
-from greenlit.execution.worker import Link, Recent
+from greenlit.execution.link import Link, Recent
 
 TRIES = 3
 DEPTH = 8

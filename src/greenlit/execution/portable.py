@@ -26,11 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from greenlit.execution import descendants, profiles, shipping
-from greenlit.execution.level import PATIENCE, START_S, STARVED, Dialogue, Request, Run
+from greenlit.execution.given import content, file_with, remove
+from greenlit.execution.level import PATIENCE, PORTABLE, START_S, STARVED, Dialogue, Request, Run
 from greenlit.execution.portable_dialogue import Conversation
-from greenlit.execution.portable_io import content, file_with, remove
 
-NAME = "portable"
 OWN_UID = 2_000_000_000
 NOBODY = 65_534
 PROCESSES = 64
@@ -44,7 +43,7 @@ _OPTIONAL = ("RLIMIT_AS", "RLIMIT_STACK", "RLIMIT_NPROC")
 class Portable:
     """Runs candidates, one at a time. Only for a worker process: it ends every child and orphan that process has."""
 
-    name = NAME
+    name = PORTABLE
 
     def __init__(self, folder: Path, watch: int | None = None) -> None:
         """

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from greenlit.execution import descendants, shipping
+from greenlit.execution.given import file_with, remove
 from greenlit.execution.level import PATIENCE, START_S, STARVED, Dialogue, Request, Run
-from greenlit.execution.portable_io import file_with, remove
 
 if TYPE_CHECKING:
     from greenlit.execution.portable import Portable

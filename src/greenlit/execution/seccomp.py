@@ -1,17 +1,17 @@
 """System calls that no candidate needs, refused by the kernel for the zygote and everything it forks (seccomp-bpf).
 
-Runs inside the jail before any candidate exists; like `child.py` it is shipped as a code object, not imported there.
-A deny list on top of namespaces and missing capabilities, because many kernel objects have no namespace (AF_VSOCK,
-keyrings, io_uring, perf) and because most kernel bugs lie in calls that programs of this kind never make. What is newer
-than the list answers ENOSYS, as an older kernel would.
+The filters are made here, outside; the zygote, or a process that becomes another interpreter, takes one on by
+`child_exec.accept_filter`. A deny list on top of namespaces and missing capabilities, because many kernel objects have
+no namespace (AF_VSOCK, keyrings, io_uring, perf) and because most kernel bugs lie in calls that programs of this kind
+never make. What is newer than the list answers ENOSYS, as an older kernel would.
 
 Programs in other languages get it without the ban on execve, since they are one, and with one on new processes; each
-takes it on by itself (child_exec.py).
+takes it on by itself.
 
 Not stopped: everything a plain program does with its own memory, its files in /tmp, its threads and child processes.
 """
 
-import ctypes
+import functools
 import os
 import struct
 import sys
@@ -112,22 +112,9 @@ def program(machine: str, allowed: tuple[str, ...] = (), only_threads: bool = Fa
     return b"".join(packed)
 
 
+@functools.cache
 def for_other_interpreters() -> bytes:
     """The filter for a process that is to become another interpreter than Python; empty where there is no table."""
     if sys.platform != "linux" or os.uname().machine not in ARCHITECTURES:
         return b""
     return program(os.uname().machine, allowed=("execve", "execveat"), only_threads=True)
-
-
-def install(machine: str) -> None:
-    """Confine this process, and all it will fork, for good.
-
-    Raises:
-        OSError: the kernel does not take the filter.
-    """
-    content = program(machine)
-    instructions = ctypes.create_string_buffer(content, len(content))
-    header = struct.pack("HxxxxxxP", len(content) // 8, ctypes.addressof(instructions))
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    if prctl(38, 1, 0, 0, 0) or prctl(22, 2, header, 0, 0):  # PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP
-        raise OSError(ctypes.get_errno(), "the kernel does not take the seccomp filter")

@@ -1,4 +1,4 @@
-"""Answers -> test results -> a judgement. Runs in a worker, outside every candidate's process.
+"""Answers -> what became of each test. Runs in a worker, outside every candidate's process.
 
 A test passes only by values that were sent back, whole, in order, and compared here. Exit codes, output texts and
 missing answers can only count against a program. What we could not find out is None, never a failure.

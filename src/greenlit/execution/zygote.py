@@ -1,8 +1,9 @@
 """Process 1 of a jail: forks one process per candidate, watches its time, ends everything it left behind.
 
-Shipped as a code object and run by a fresh interpreter inside the jail, with `seccomp.py` and `child.py`; see
-`lane.py` for the other end. The zygote never sees what a candidate reads or writes: each candidate gets a socket of
-its own, which the zygote only hands on, so nothing of one candidate is in the memory that the next one inherits.
+Shipped as a code object and run by a fresh interpreter inside the jail, with `child.py`. The other end is `lane.py`,
+which imports the words of their protocol from here. The zygote never sees what a candidate reads or writes: each
+candidate gets a socket of its own, which the zygote only hands on, so nothing of one candidate is in the memory that
+the next one inherits.
 
 kill(-1) ENDS EVERY PROCESS THAT THE CALLER MAY SIGNAL. Here that is everything in the jail's process namespace, which
 is the point: no fork bomb outruns it. Outside a namespace it would be the whole machine. So this program exits at once
@@ -33,8 +34,6 @@ STREAMS, LARGE, ERRORS = 1, 2, 4
 ANCILLARY = _socket.CMSG_SPACE(5 * 4)
 REPORT = struct.Struct("=8siidd")
 """How it ended, signal, exit status, CPU seconds, wall seconds."""
-STARVED, PATIENCE = 0.05, 4
-"""As in level.py."""
 TICK_S, SLICE_S = 0.005, 0.25
 """How often at most, and at least, to look at what a candidate has used."""
 CHILD = (_signal.SIGCHLD,)
@@ -163,9 +162,10 @@ def warm_up(encode: Callable[[object, int], str]) -> None:
 class Zygote:
     """Forks and watches."""
 
-    def __init__(self, serve: Callable[[dict], None], two_ids: bool) -> None:
+    def __init__(self, spec: dict, serve: Callable[[dict], None]) -> None:
         self.serve = serve
-        self.two_ids = two_ids
+        self.two_ids = spec["two_ids"]
+        self.patience, self.starved = spec["patience"], spec["starved"]
         self.control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, CONTROL)
         self.raw_fork = ctypes.PyDLL(None).fork  # PyDLL: the interpreter's lock stays ours, there is one thread
 
@@ -241,7 +241,7 @@ class Zygote:
                 break
             used_s = time.clock_gettime((~pid << 3) | 2)
             # A program that computes but gets little of a busy machine is no sleeper: it may have more wall time.
-            wall_end_s = wall_limit_s * (PATIENCE if used_s > STARVED * wall_s else 1)
+            wall_end_s = wall_limit_s * (self.patience if used_s > self.starved * wall_s else 1)
             if used_s > cpu_limit_s:
                 ended = b"cpu"
             elif wall_s > wall_end_s:
@@ -268,8 +268,13 @@ class Zygote:
         return True
 
 
-def main(spec: dict, child: dict, install: Callable[[str], None]) -> None:
-    """Set up, then serve. Everything a candidate must not do is decided before the first one is forked."""
+def main(spec: dict, child: dict) -> None:
+    """Set up, then serve. Everything a candidate must not do is decided before the first one is forked.
+
+    Args:
+        spec: as blueprint.py makes it.
+        child: what child.py and its parts define.
+    """
     if posix.getpid() != 1:
         posix._exit(70)
     for number in (_signal.SIGINT, _signal.SIGPIPE, _signal.SIGXFSZ):
@@ -280,8 +285,8 @@ def main(spec: dict, child: dict, install: Callable[[str], None]) -> None:
     sys.path[:] = [*sys.path, *spec["packages"]]
     for name in (*PRELOADED, *spec["also_loaded"]):
         __import__(name)
-    if not spec["becomes"]:
-        install(spec["machine"])
+    if spec["filter"]:
+        child["accept_filter"](spec["filter"])
     ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE: not to be traced, even by its own user id
     for which, limit in (
         (resource.RLIMIT_CORE, 0),
@@ -303,4 +308,4 @@ def main(spec: dict, child: dict, install: Callable[[str], None]) -> None:
     gc.set_threshold(5_000, 10, 10)  # a short program need not be searched for cycles
     gc.freeze()
     gc.disable()
-    Zygote(child["run_forked"], spec["two_ids"]).work()
+    Zygote(spec, child["run_forked"]).work()

@@ -15,7 +15,8 @@ from greenlit.config import AnnotateParams
 from greenlit.errors import ConfigError, SandboxError
 from greenlit.execution.cache import VerdictCache, engine_version, judged, problem_key
 from greenlit.execution.intake import ProblemIndex
-from greenlit.execution.judge import Judge, Judgement
+from greenlit.execution.judgement import Judgement
+from greenlit.execution.judges import Judge
 from greenlit.grade.figures import Tally
 from greenlit.grade.partial import PartialRows, partial_rows
 from greenlit.grade.sources import Sample, count_samples, read_samples

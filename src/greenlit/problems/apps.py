@@ -16,10 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from greenlit.problems.contest import STDIO_FRAME, Unusable, checker_of, prelude_of, read_solutions, read_tests
-from greenlit.problems.own import split_of
-from greenlit.problems.prompts import with_prelude
-from greenlit.problems.records import Dropped, check_columns, plain_lines, profile_for
+from greenlit.problems.contest import Unusable, checker_of, fields_of
+from greenlit.problems.records import Dropped, check_columns
 from greenlit.types import Problem
 
 _COLUMNS: dict[str, type | tuple[type, ...]] = {
@@ -46,24 +44,6 @@ def load_apps(rows: Iterable[Mapping[str, Any]]) -> Iterator[Problem | Dropped]:
 
 
 def _problem(task_id: str, row: Mapping[str, Any]) -> Problem:
-    checker = checker_of(row["question"])
-    if checker is None:
-        raise Unusable("several answers may be right")
     host = (urlsplit(row["url"]).hostname or "").removeprefix("www.")
-    tests, name = read_tests(row["input_output"], host == "codewars.com", checker)
-    solutions = read_solutions(row["solutions"])
-    prelude = prelude_of(row["starter_code"], solutions, name)
-    question = plain_lines(row["question"]).strip()
-    return Problem(
-        task_id=task_id,
-        prompt=question if name else f"{question}\n\n{STDIO_FRAME}",
-        entry_point=name,
-        starter_code=plain_lines(row["starter_code"]),
-        prelude=prelude,
-        tests=tests,
-        reference=[with_prelude(code, prelude) for code in solutions],
-        profile=profile_for(solutions),
-        split=split_of(task_id),
-        difficulty=row["difficulty"],
-        source=f"apps/{host}" if host else "apps",
-    )
+    fields = fields_of(task_id, row, checker_of(row["question"]), wrapped=host == "codewars.com")
+    return Problem(**fields, source=f"apps/{host}" if host else "apps")

@@ -11,9 +11,12 @@ keys that read like ones become ones again in arguments, as the datasets' own gr
 import json
 import re
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
-from greenlit.problems.records import compiles, plain_lines
+from greenlit.problems.own import split_of
+from greenlit.problems.prompts import with_prelude
+from greenlit.problems.records import compiles, plain_lines, profile_for
 from greenlit.types import CallTest, Checker, StdioTest
 
 REFERENCES = 5
@@ -62,6 +65,36 @@ _ANY_CASE = re.compile(
 
 class Unusable(Exception):
     """The record gives no problem: reason, detail."""
+
+
+def fields_of(task_id: str, row: Mapping[str, Any], checker: Checker | None, wrapped: bool) -> dict[str, Any]:
+    """What both datasets make of a row: the fields of a `Problem`, all but its source and limits.
+
+    Args:
+        checker: how answers are compared; None where several may be right.
+        wrapped: what a call should return stands in a list of its own (codewars).
+
+    Raises:
+        Unusable: nothing can be made of it.
+    """
+    if checker is None:
+        raise Unusable("several answers may be right")
+    tests, name = read_tests(row["input_output"], wrapped, checker)
+    solutions = read_solutions(row["solutions"])
+    prelude = prelude_of(row["starter_code"], solutions, name)
+    question = plain_lines(row["question"]).strip()
+    return {
+        "task_id": task_id,
+        "prompt": question if name else f"{question}\n\n{STDIO_FRAME}",
+        "entry_point": name,
+        "starter_code": plain_lines(row["starter_code"]),
+        "prelude": prelude,
+        "tests": tests,
+        "reference": [with_prelude(code, prelude) for code in solutions],
+        "profile": profile_for(solutions),
+        "split": split_of(task_id),
+        "difficulty": row.get("difficulty"),
+    }
 
 
 def checker_of(statement: str) -> Checker | None:

@@ -25,7 +25,8 @@ from typing import Literal
 
 from greenlit.config import PrepareParams
 from greenlit.execution.cache import VerdictCache, judged
-from greenlit.execution.judge import Judge, Judgement
+from greenlit.execution.judgement import Judgement
+from greenlit.execution.judges import Judge
 from greenlit.execution.split import unsplittable
 from greenlit.problems.mutants import Mutant, mutants
 from greenlit.program_metrics import parse

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from greenlit.config import Limits, PrepareParams
 from greenlit.errors import DataError
-from greenlit.execution.judge import Judge
+from greenlit.execution.judges import Judge
 from greenlit.problems.audit import Audit
 from greenlit.problems.oracle import audit_oracles
 from greenlit.problems.records import Dropped

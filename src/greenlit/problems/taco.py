@@ -23,10 +23,8 @@ from ast import literal_eval
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from greenlit.problems.contest import STDIO_FRAME, Unusable, checker_of, prelude_of, read_solutions, read_tests
-from greenlit.problems.own import split_of
-from greenlit.problems.prompts import with_prelude
-from greenlit.problems.records import Dropped, check_columns, plain_lines, profile_for
+from greenlit.problems.contest import Unusable, checker_of, fields_of
+from greenlit.problems.records import Dropped, check_columns
 from greenlit.types import Checker, Problem
 
 PYTHON_FACTOR = 5.0
@@ -64,25 +62,10 @@ def _problem(task_id: str, row: Mapping[str, Any]) -> Problem:
         raise Unusable("its inputs fit no program (geeksforgeeks)")
     if _PICTURE.search(row["question"]):
         raise Unusable("its statement needs a picture")
-    checker = _checker(row)
-    if checker is None:
-        raise Unusable("several answers may be right")
-    tests, name = read_tests(row["input_output"], source == "codewars", checker)
-    solutions = read_solutions(row["solutions"])
-    prelude = prelude_of(row["starter_code"], solutions, name)
+    fields = fields_of(task_id, row, _checker(row), wrapped=source == "codewars")
     time_s, memory_mib = _limit(row, "time_limit"), _limit(row, "memory_limit")
-    question = plain_lines(row["question"]).strip()
     return Problem(
-        task_id=task_id,
-        prompt=question if name else f"{question}\n\n{STDIO_FRAME}",
-        entry_point=name,
-        starter_code=plain_lines(row["starter_code"]),
-        prelude=prelude,
-        tests=tests,
-        reference=[with_prelude(code, prelude) for code in solutions],
-        profile=profile_for(solutions),
-        split=split_of(task_id),
-        difficulty=row.get("difficulty"),
+        **fields,
         source=f"taco/{source}" if source else "taco",
         tags=_tags(row.get("tags")),
         time_limit_s=PYTHON_FACTOR * time_s if time_s else None,

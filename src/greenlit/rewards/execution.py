@@ -20,7 +20,8 @@ from greenlit import hardware
 from greenlit.config import AnnotateParams
 from greenlit.errors import DataError
 from greenlit.execution.intake import ProblemIndex, index_problems
-from greenlit.execution.judge import Judge, Judgement
+from greenlit.execution.judgement import Judgement
+from greenlit.execution.judges import Judge
 from greenlit.problems.prompts import extract
 from greenlit.types import Problem
 

@@ -5,7 +5,6 @@ network at `portable`) is `greenlit doctor`'s to tell.
 """
 
 import hashlib
-import json
 import os
 import platform
 import sys
@@ -16,7 +15,8 @@ from greenlit.execution.cheats.cheat import Cheat
 from greenlit.execution.cheats.host import Host
 from greenlit.execution.cheats.runner import passes
 from greenlit.execution.cheats.suite import CHEATS
-from greenlit.execution.judge import Judge
+from greenlit.execution.judges import Judge
+from greenlit.jsonl import write_json
 from greenlit.workspace import WORK, sha256_tree
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -52,8 +52,7 @@ def refuse_forgeable(judge: Judge, cheats: tuple[Cheat, ...] = CHEATS) -> None:
             f"({'; '.join(forged[:5])})",
             hint="do not train on such verdicts; see `greenlit doctor` and report its output",
         )
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps({"level": judge.level, "cheats": len(chosen)}) + "\n")
+    write_json(kept, {"level": judge.level, "cheats": len(chosen)})
 
 
 def _key(judge: Judge, cheats: tuple[Cheat, ...]) -> str:

@@ -15,7 +15,8 @@ from greenlit.execution.cheats.cheat import NO_JAIL, RIGHT, Cheat, Control, fill
 from greenlit.execution.cheats.controls import CONTROLS
 from greenlit.execution.cheats.host import Host
 from greenlit.execution.cheats.suite import CHEATS
-from greenlit.execution.judge import Judge, Judgement
+from greenlit.execution.judgement import Judgement
+from greenlit.execution.judges import Judge
 from greenlit.types import Problem
 
 Outcome = Literal["stopped", "forged", "let through", "hung", "hurt the next", "unknown", "not run"]

@@ -1,4 +1,4 @@
-"""Files and folders that a candidate of the portable level is given."""
+"""Files and folders that a candidate is given."""
 
 import os
 import shutil

@@ -10,62 +10,26 @@ reference solution, within bounds; the reference is timed, once, when the first 
 """
 
 import hashlib
-import json
-import operator
 import os
 import shutil
-import sys
 import tempfile
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType, TracebackType
-from typing import Any, Self, get_args
-
-from pydantic_core import to_jsonable_python
+from types import TracebackType
+from typing import Self
 
 from greenlit.config import AnnotateParams
-from greenlit.errors import ConfigError, SandboxError
-from greenlit.execution.level import PATIENCE, START_S
-from greenlit.execution.pool import TRIES, Pool, Task
-from greenlit.execution.portable import NAME as PORTABLE
-from greenlit.types import AssertTest, Problem, Role, Verdict
+from greenlit.errors import SandboxError
+from greenlit.execution.judgement import Judgement, judgement_of
+from greenlit.execution.known import Known, KnownProblems
+from greenlit.execution.level import PATIENCE, PORTABLE, START_S, ways_of
+from greenlit.execution.pool import Pool, Task
+from greenlit.types import AssertTest, Problem
 
 AHEAD_PER_WORKER = 64
 REMEMBERED = 4_096
-
-
-@dataclass(frozen=True)
-class TestResult:
-    """Of one test, in the problem's order."""
-
-    __test__ = False
-
-    index: int
-    role: Role
-    passed: bool | None
-    """None where we could not find out."""
-    kind: str
-    """passed, failed, error, timeout, memory, syntax, no_code, infra, unsplittable."""
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """Of one candidate; `verdict`, `tests_passed` and `tests_total` are of the shown and reward tests."""
-
-    verdict: Verdict
-    passed: bool | None
-    passed_hidden: bool | None
-    passed_all: bool | None
-    tests_passed: int
-    tests_total: int
-    error: str | None
-    cpu_s: float | None
-    wall_s: float | None
-    level: str
-    tests: tuple[TestResult, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,28 +46,19 @@ class Prepared:
 
 
 @dataclass
-class _Known:
-    """A problem in use."""
-
-    problem: Problem
-    key: str
-    content: str
-    task: Task | None = None
-    waiting: list["_Slot"] = field(default_factory=list)
-
-
-@dataclass
 class _Slot:
     """One distinct program for one problem."""
 
     key: tuple[str, str]
-    known: _Known | None
+    known: Known | None
     """Let go, like the code, when the judgement is there: tests can be large."""
     code: str
     task: Task | None = None
     judgement: Judgement | None = None
     hurried: bool = False
     """Its run had the least limit there is; a timeout is to be looked into."""
+    doubt: Judgement | None = None
+    """That timeout, until it is known whether the problem's own limit is longer."""
 
 
 class Judge:
@@ -126,11 +81,10 @@ class Judge:
         self.folder = Path(tempfile.mkdtemp(prefix="greenlit-judge-"))
         self.folder.chmod(0o711)
         self._pool: Pool | None = None
-        self._objects: OrderedDict[int, tuple[Problem, _Known]] = OrderedDict()
-        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._known = KnownProblems(4 * AHEAD_PER_WORKER)
         self._prepared: OrderedDict[str, Prepared] = OrderedDict()
-        self._unprepared: dict[str, _Known] = {}
         self._slots: OrderedDict[tuple[str, str], _Slot] = OrderedDict()
+        self._doubtful: list[_Slot] = []
         self.notes: list[str] = []
         """What is to be said about the level on this machine."""
         try:
@@ -171,7 +125,7 @@ class Judge:
 
     def prepare(self, problem: Problem) -> Prepared:
         """Split the problem's tests and time its reference, once."""
-        known = self._know(problem)
+        known = self._known.of(problem)
         while (prepared := self._prepared_of(known)) is None:
             self._step()
         return prepared
@@ -235,34 +189,18 @@ class Judge:
                     hint="report this with the output of `greenlit doctor`",
                 )
 
-    def _know(self, problem: Problem) -> _Known:
-        """What we keep of a problem: found again by the object, which is fast, or by its content."""
-        seen = self._objects.get(id(problem))
-        if seen is not None:
-            return seen[1]
-        content = _content(problem)
-        key = hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
-        known = self._known.get(key) or _Known(problem, key, content)
-        self._objects[id(problem)] = (problem, known)
-        self._known[key] = known
-        self._known.move_to_end(key)
-        for kept in (self._objects, self._known):
-            if len(kept) > 4 * AHEAD_PER_WORKER:
-                kept.popitem(last=False)
-        return known
-
-    def _prepared_of(self, known: _Known) -> Prepared | None:
+    def _prepared_of(self, known: Known) -> Prepared | None:
         """What is known of the problem; None while it is being found out."""
         prepared = self._prepared.get(known.key)
         if prepared is not None:
             return prepared
-        if known.task is None:
+        if known.preparing is None:
             limit_s = known.problem.time_limit_s or self.params.cpu_max_s
-            known.task = self._submit(known, "prepare", limit_s, runs=3 * len(known.problem.tests))
+            known.preparing = self._submit(known, "prepare", limit_s, runs=3 * len(known.problem.tests))
             return None
-        if not known.task.done:
+        if not known.preparing.done:
             return None
-        answer = known.task.answer or {"reference_cpu_s": None, "unsplittable": [], "missing": ""}
+        answer = known.preparing.answer or {"reference_cpu_s": None, "unsplittable": [], "missing": ""}
         cpu_s = answer["reference_cpu_s"]
         limit_s = self._cpu_limit_s(known.problem, cpu_s)
         prepared = Prepared(cpu_s, limit_s, tuple(answer["unsplittable"]), answer["missing"])
@@ -279,7 +217,7 @@ class Judge:
         return min(max(self.params.cpu_factor * reference_cpu_s, self.params.cpu_min_s), self.params.cpu_max_s)
 
     def _slot(self, problem: Problem, code: str) -> _Slot:
-        known = self._know(problem)
+        known = self._known.of(problem)
         key = (known.key, hashlib.sha256(code.encode("utf-8", "surrogatepass")).hexdigest())
         slot = self._slots.get(key)
         if slot is None:
@@ -296,25 +234,36 @@ class Judge:
             return slot.judgement
         if slot.task is None:
             self._run(slot, known)
+        elif slot.doubt is not None:
+            return self._resolved(slot, known, slot.doubt)
         elif slot.task.done:
-            judgement = _judgement(known.problem, slot.task.answer, self.level)
-            if slot.hurried and any(test.kind == "timeout" for test in judgement.tests):
-                prepared = self._prepared_of(known)
-                if prepared is None:
-                    self._unprepared[known.key] = known
-                    known.waiting.append(slot)
-                    return None
-                slot.hurried = False
-                if prepared.cpu_limit_s > self.params.cpu_min_s:
-                    self._run(slot, known)
-                    return None
-            slot.judgement = judgement
-            if any(test.kind == "infra" for test in slot.judgement.tests):
-                self._slots.pop(slot.key, None)  # no finding: another time may find more
-            slot.known, slot.task, slot.code = None, None, ""
-        return slot.judgement
+            found = judgement_of(known.problem, slot.task.answer, self.level)
+            if not slot.hurried or all(test.kind != "timeout" for test in found.tests):
+                return self._settled(slot, found)
+            slot.doubt = found
+            self._doubtful.append(slot)
+            return self._resolved(slot, known, found)
+        return None
 
-    def _run(self, slot: _Slot, known: _Known) -> None:
+    def _resolved(self, slot: _Slot, known: Known, doubt: Judgement) -> Judgement | None:
+        """A timeout under the least limit stands if the problem has no longer one; else the program runs again."""
+        prepared = self._prepared_of(known)
+        if prepared is None:
+            return None
+        slot.hurried, slot.doubt = False, None
+        if prepared.cpu_limit_s <= self.params.cpu_min_s:
+            return self._settled(slot, doubt)
+        self._run(slot, known)
+        return None
+
+    def _settled(self, slot: _Slot, judgement: Judgement) -> Judgement:
+        slot.judgement = judgement
+        if any(test.kind == "infra" for test in judgement.tests):
+            self._slots.pop(slot.key, None)  # no finding: another time may find more
+        slot.known, slot.task, slot.code = None, None, ""
+        return judgement
+
+    def _run(self, slot: _Slot, known: Known) -> None:
         """Set a program going. As long as nobody needs it, the reference's time is not measured.
 
         Most programs are done within the least limit there is, whatever the reference takes.
@@ -328,7 +277,7 @@ class Judge:
             cpu_s, slot.hurried = self.params.cpu_min_s, True
         slot.task = self._submit(known, "judge", cpu_s, len(known.problem.tests), code=slot.code)
 
-    def _submit(self, known: _Known, what: str, cpu_s: float, runs: int, **content: str) -> Task:
+    def _submit(self, known: Known, what: str, cpu_s: float, runs: int, **content: str) -> Task:
         wall_s = max(self.params.timeout_s, 2 * cpu_s)
         limits = {
             "cpu_s": cpu_s,
@@ -340,112 +289,8 @@ class Judge:
         return self.pool.submit({"op": what, "key": known.key, "limits": limits, **content}, known.content, slow_s)
 
     def _step(self) -> None:
-        """Wait for one answer; candidates of problems that have just been prepared can go."""
+        """Wait for one answer; timeouts in doubt, of problems that have just been prepared, go on."""
         self.pool.step()
-        for known in list(self._unprepared.values()):
-            if self._prepared_of(known) is not None:
-                del self._unprepared[known.key]
-                slots, known.waiting = known.waiting, []
-                for slot in slots:
-                    self._judgement_of(slot)
-
-
-WAYS = {"namespaces": ["root", "user"], "bubblewrap": ["bubblewrap"], PORTABLE: [PORTABLE]}
-"""Level → ways a worker tries, best first."""
-
-
-def ways_of(level: str | None, allow_portable: bool) -> list[str]:
-    """What workers may try.
-
-    Raises:
-        ConfigError: no such level, or it is not allowed.
-    """
-    if level is None:
-        return [way for name, ways in WAYS.items() for way in ways if name != PORTABLE or allow_portable]
-    if level not in WAYS:
-        raise ConfigError(f"GREENLIT_SANDBOX: no sandbox level {level!r}", hint=f"one of {', '.join(WAYS)}")
-    if level == PORTABLE and not allow_portable:
-        raise ConfigError(
-            "params.yaml: annotate.allow_portable: must be true for the sandbox level `portable` (found False)",
-            hint="portable limits time, memory and processes, but does not stop a program from reading files, using "
-            "the network or leaving files in /tmp: allow it only if you trust the model that writes the programs",
-        )
-    return WAYS[level]
-
-
-_NEEDED = (
-    "task_id", "language", "profile", "entry_point", "starter_code", "setup", "reference", "time_limit_s",
-    "memory_limit_mib",
-)  # fmt: skip
-
-
-def _content(problem: Problem) -> str:
-    """What a worker needs of a problem, as it would stand in a file: with defaults, tuples as lists."""
-    tests = [{name: getattr(test, name) for name in type(test).model_fields} for test in problem.tests]
-    content = {**{name: getattr(problem, name) for name in _NEEDED}, "tests": tests}
-    return json.dumps(to_jsonable_python(content, inf_nan_mode="constants"))
-
-
-def _judgement(problem: Problem, answer: dict[str, Any] | None, level: str) -> Judgement:
-    """What a worker found, as one judgement; a worker that died on it every time found nothing out."""
-    if answer is None:
-        tests = tuple(
-            TestResult(index, test.role, None, "infra", f"test {index}: the judge's worker died {TRIES} times")
-            for index, test in enumerate(problem.tests)
-        )
-        answer = {"cpu_s": None, "wall_s": None}
-    else:
-        roles = [test.role for test in problem.tests]
-        found = sorted(answer["tests"], key=operator.itemgetter(0))
-        tests = tuple(TestResult(index, roles[index], passed, kind, error) for index, passed, kind, error in found)
-    seen = [test for test in tests if test.role != "hidden"]
-    hidden = [test for test in tests if test.role == "hidden"]
-    culprit = _culprit(seen) or _culprit(hidden)
-    passed = _all_passed(seen)
-    return Judgement(
-        verdict=_verdict(seen, passed),
-        passed=passed,
-        passed_hidden=_all_passed(hidden),
-        passed_all=_all_passed(tests),
-        tests_passed=sum(test.passed is True for test in seen),
-        tests_total=len(seen),
-        error=culprit.error if culprit else None,
-        cpu_s=answer["cpu_s"],
-        wall_s=answer["wall_s"],
-        level=level,
-        tests=tests,
-    )
-
-
-def _all_passed(tests: Iterable[TestResult]) -> bool | None:
-    """False if one failed, else None if one is unknown or there are none."""
-    results = [test.passed for test in tests]
-    if False in results:
-        return False
-    return None if None in results or not results else True
-
-
-def _culprit(tests: list[TestResult]) -> TestResult | None:
-    """The test that decides the verdict: the first that failed, else the first we know nothing of."""
-    failed = next((test for test in tests if test.passed is False), None)
-    return failed or next((test for test in tests if test.passed is None), None)
-
-
-def _verdict(tests: list[TestResult], passed: bool | None) -> Verdict:
-    culprit = _culprit(tests)
-    if passed or culprit is None:
-        return "passed" if passed else "infra"
-    kind = culprit.kind if culprit.passed is False else "infra"
-    return next(name for name in get_args(Verdict) if name == kind)
-
-
-class _Callable(ModuleType):
-    """This module, which is also the function `greenlit.execution.judge`: both names are promised, and they are one."""
-
-    def __call__(self, *problems_and_candidates: Any, **options: Any) -> Iterator[Judgement]:
-        from greenlit.execution.api import judge
-
-        return judge(*problems_and_candidates, **options)
-
-
-sys.modules[__name__].__class__ = _Callable
+        for slot in self._doubtful:
+            self._judgement_of(slot)
+        self._doubtful = [slot for slot in self._doubtful if slot.doubt is not None]
