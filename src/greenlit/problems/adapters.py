@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from greenlit.config import DatasetParams, Limits
 from greenlit.errors import ConfigError, DataError, WorldError
-from greenlit.jsonl import atomic_write, read_json_lines
+from greenlit.jsonl import atomic_write, first_fault, read_json_lines
 from greenlit.problems.apps import load_apps
 from greenlit.problems.humaneval import load_humaneval
 from greenlit.problems.leetcode import load_leetcode
@@ -137,7 +139,20 @@ def _rows_of(load: Callable[[Iterable[dict[str, Any]]], Iterator[Problem | Dropp
     """Read the one raw file line by line."""
 
     def load_file(folder: Path, params: DatasetParams, limits: Limits, seed: int) -> Iterator[Problem | Dropped]:
-        yield from load(row for _, row in read_json_lines(_only_file(folder)))
+        file, number = _only_file(folder), 0
+
+        def rows() -> Iterator[dict[str, Any]]:
+            nonlocal number
+            for place, row in read_json_lines(file):
+                number = place
+                yield row
+
+        try:
+            yield from load(rows())
+        except ValidationError as error:  # of the right columns, but no Problem can hold it
+            raise DataError(f"{file}:{number}: {first_fault(error)}") from None
+        if not number:
+            raise DataError(f"{file}: no records in it (the file is empty)")
 
     return load_file
 
@@ -157,14 +172,18 @@ ADAPTERS: Mapping[str, Adapter] = {
 
 def _copy_local(path: str, folder: Path) -> dict[str, Any]:
     source = Path(path)
+    if source.is_dir():
+        raise ConfigError(f"params.yaml: dataset.path: a folder, where a file is expected ({path})")
     if not source.is_file():
-        raise ConfigError(f"params.yaml: dataset.path: no such file ({path})")
+        raise ConfigError(f"params.yaml: dataset.path: no such file ({path})", hint="relative to the project's root")
     copy = folder / source.name
     shutil.copyfile(source, copy)
     return {"path": source.as_posix(), "sha256": sha256_file(copy)}
 
 
 def _only_file(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder", hint="run the stage that writes it: `dvc repro fetch`")
     files = sorted(path for path in folder.iterdir() if path.name != "source.json")
     if len(files) != 1:
         raise DataError(f"{folder}: must hold one file of records (found {len(files)})", hint="dvc repro --force fetch")

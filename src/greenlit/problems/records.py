@@ -37,6 +37,19 @@ def check_columns(place: str, row: Mapping[str, Any], columns: Mapping[str, type
             raise DataError(f"{place}: column `{column}` must be {names} (found {type(value).__name__})")
 
 
+def check_texts(place: str, row: Mapping[str, Any], columns: Iterable[str]) -> None:
+    """Of these columns, those that are there must be lists of texts.
+
+    Raises:
+        DataError: the message names the place, the column and the entry.
+    """
+    for column in columns:
+        for number, value in enumerate(row.get(column, []), start=1):
+            if not isinstance(value, str):
+                found = type(value).__name__
+                raise DataError(f"{place}: column `{column}`: entry {number} must be str (found {found})")
+
+
 def plain_lines(text: str) -> str:
     """CRLF and bare CR as LF."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
