@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,13 +79,15 @@ def _fetch_mbpp(params: DatasetParams, folder: Path) -> dict[str, Any]:
 def _load_mbpp(folder: Path, params: DatasetParams, limits: Limits, seed: int) -> Iterator[Problem]:
     from greenlit.problems.mbpp import load_mbpp, read_mbpp_file
 
-    rows, variant = read_mbpp_file(_only_file(folder))
+    file = _only_file(folder)
+    rows, variant = read_mbpp_file(file)
     if params.variant not in {None, variant}:
         raise DataError(
-            f"{_only_file(folder)}: the {variant} edition of MBPP",
+            f"{file}: the {variant} edition of MBPP",
             hint=f"dataset.variant: {variant} in params.yaml (found {params.variant})",
         )
-    yield from load_mbpp(rows, variant)
+    with _place(file, lambda: "a row"):
+        yield from load_mbpp(rows, variant)
 
 
 def _fetch_own(params: DatasetParams, folder: Path) -> dict[str, Any]:
@@ -147,14 +150,24 @@ def _rows_of(load: Callable[[Iterable[dict[str, Any]]], Iterator[Problem | Dropp
                 number = place
                 yield row
 
-        try:
+        with _place(file, lambda: f"line {number}"):
             yield from load(rows())
-        except ValidationError as error:  # of the right columns, but no Problem can hold it
-            raise DataError(f"{file}:{number}: {first_fault(error)}") from None
         if not number:
             raise DataError(f"{file}: no records in it (the file is empty)")
 
     return load_file
+
+
+@contextmanager
+def _place(file: Path, where: Callable[[], str]) -> Iterator[None]:
+    """Faults of rows name their file; also those of a row that has the right columns, but that no Problem can hold."""
+    try:
+        yield
+    except ValidationError as error:
+        raise DataError(f"{file}: {where()}: {first_fault(error)}") from None
+    except DataError as error:
+        message = str(error.args[0])
+        raise error if str(file) in message else DataError(f"{file}: {message}", hint=error.hint) from None
 
 
 ADAPTERS: Mapping[str, Adapter] = {

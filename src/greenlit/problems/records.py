@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from greenlit.errors import DataError
 from greenlit.execution.parsing import UNPARSABLE
+from greenlit.jsonl import one_line
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ def check_columns(place: str, row: Mapping[str, Any], columns: Mapping[str, type
     """
     for column, kind in columns.items():
         if column not in row:
-            raise DataError(f"{place}: column `{column}` is missing (found {', '.join(sorted(row))})")
+            found = one_line(", ".join(sorted(row)), 200)
+            raise DataError(f"{place}: column `{column}` is missing (found {found})")
         value = row[column]
         kinds = kind if isinstance(kind, tuple) else (kind,)
         # The hub's library hands lists over as arrays of its own; anything that iterates and is no text will do.
