@@ -92,3 +92,19 @@ CHAT_TEMPLATE = (
 def tiny_chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model whose tokenizer has a chat template."""
     return save_tiny_model(tmp_path_factory.mktemp("chat"), chat_template=CHAT_TEMPLATE)
+
+
+@pytest.fixture(scope="session")
+def made_project(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project after `build`; copy it before changing it (`project` does)."""
+    import faults
+
+    return faults.make_project(tmp_path_factory.mktemp("made"), tiny_model)
+
+
+@pytest.fixture
+def project(made_project: Path, tmp_path: Path) -> Path:
+    """A copy of the small project, to break."""
+    import shutil
+
+    return Path(shutil.copytree(made_project, tmp_path / "project", symlinks=True))

@@ -52,17 +52,19 @@ ROWS = {
     },
 }  # fmt: skip
 JSON_PIECES = [
-    b"NaN", b"-Infinity", b"1e999", b"9" * 5000, b"[" * 400, b"]" * 400, b'{"a":' * 300, b'"\\ud800"', b"\\u0000", b"\0",
-    b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\r", b"\n", b"\n\n", b'"', b"\\", b",", b":", b"{", b"}", b"null",
-    b"true", b'"kind":"x\ny"', b'"kind"', b'"task_id"', b"-1", b"0.5", b"[]", b"{}", b"\xe2\x80\xa8", b"x" * 70_000,
+    b"NaN", b"-Infinity", b"1e999", b"9" * 5000, b"[" * 400, b"]" * 400, b'{"a":' * 300, b'"\\ud800"', b"\\u0000",
+    b"\0", b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\r", b"\n", b"\n\n", b'"', b"\\", b",", b":", b"{",
+    b"}", b"null", b"true", b'"kind":"x\ny"', b'"kind"', b'"task_id"', b"-1", b"0.5", b"[]", b"{}", b"\xe2\x80\xa8",
+    b"x" * 70_000,
 ]  # fmt: skip
 YAML_PIECES = [
-    b"\t", b"\n", b"\n  ", b":", b": ", b"- ", b"? ", b"*a", b"&a ", b"<<: ", b"!!int ", b"!!binary ", b"!!set ", b"!x ",
-    b"!!timestamp ", b"!!omap ", b"!!pairs ", b"!!float ", b"!!bool ", b"!!null ", b"!!str ", b"[", b"]", b"{", b"}", b"'",
-    b'"', b"|", b">", b"#", b"%YAML 9.9\n", b"---\n", b"...\n", b".nan", b".inf", b"1e999", b"0x", b"9" * 5000, b"2024-99-99",
-    b"1:30", b"~", b"true", b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"[" * 300, b"{a: " * 200, b"\xc2\x85", b"\\x", b"@", b"`",
-    b"a: &a [*a]\n", b"b: &b [x,x,x,x,x,x,x,x]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\n", b"seed: 1\n", b"seed", b"methods",
-    b"1: x\n", b"k" * 5000, b"\xf0\x9f\x98\x80", b"evaluate: {ks: [[[1]]]}\n",
+    b"\t", b"\n", b"\n  ", b":", b": ", b"- ", b"? ", b"*a", b"&a ", b"<<: ", b"!!int ", b"!!binary ", b"!!set ",
+    b"!x ", b"!!timestamp ", b"!!omap ", b"!!pairs ", b"!!float ", b"!!bool ", b"!!null ", b"!!str ", b"[", b"]",
+    b"{", b"}", b"'", b'"', b"|", b">", b"#", b"%YAML 9.9\n", b"---\n", b"...\n", b".nan", b".inf", b"1e999", b"0x",
+    b"9" * 5000, b"2024-99-99", b"1:30", b"~", b"true", b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"[" * 300,
+    b"{a: " * 200, b"\xc2\x85", b"\\x", b"@", b"`", b"a: &a [*a]\n",
+    b"b: &b [x,x,x,x,x,x,x,x]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\n", b"seed: 1\n", b"seed", b"methods", b"1: x\n",
+    b"k" * 5000, b"\xf0\x9f\x98\x80", b"evaluate: {ks: [[[1]]]}\n",
 ]  # fmt: skip
 PARAMS = [path.read_bytes() for path in sorted((ROOT / "presets").glob("*.yaml"))]
 

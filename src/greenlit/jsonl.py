@@ -102,6 +102,10 @@ def first_fault(error: ValidationError) -> str:
     """One pydantic fault as `field: what (found ...)`, on one line of bounded length."""
     fault = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "union_tag_invalid":
+        told = fault["ctx"]
+        key = told["discriminator"].strip("'")
+        return f"{one_line(place)}.{key}: must be one of {told['expected_tags']} (found {shortened(told['tag'])})"
     found = "" if fault["type"] in {"missing", "json_invalid"} else f" (found {shortened(fault['input'])})"
     message = fault["msg"][0].lower() + fault["msg"][1:]
     return one_line(f"{place}: {message}" if place else message) + found

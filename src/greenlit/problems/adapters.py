@@ -1,5 +1,6 @@
 """The datasets by name: how each is fetched, and how its records become problems."""
 
+import difflib
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 from greenlit.config import DatasetParams, Limits
 from greenlit.errors import ConfigError, DataError, WorldError
-from greenlit.jsonl import atomic_write, first_fault, read_json_lines
+from greenlit.jsonl import atomic_write, first_fault, one_line, read_json_lines
 from greenlit.problems.apps import load_apps
 from greenlit.problems.humaneval import load_humaneval
 from greenlit.problems.leetcode import load_leetcode
@@ -43,10 +44,13 @@ def adapter_for(params: DatasetParams) -> Adapter:
         ConfigError: no such dataset; the message lists those there are.
     """
     if params.name not in ADAPTERS:
-        raise ConfigError(
-            f"params.yaml: dataset.name: no dataset {params.name!r}", hint=f"one of {', '.join(ADAPTERS)}"
-        )
+        raise ConfigError(f"params.yaml: dataset.name: no dataset {params.name!r}", hint=_known(params.name))
     return ADAPTERS[params.name]
+
+
+def _known(name: str) -> str:
+    close = difflib.get_close_matches(name, ADAPTERS, n=1)
+    return (f"did you mean {close[0]}? " if close else "") + f"one of {', '.join(ADAPTERS)}"
 
 
 def _fetch_starter(params: DatasetParams, folder: Path) -> dict[str, Any]:
@@ -167,7 +171,7 @@ def _place(file: Path, where: Callable[[], str]) -> Iterator[None]:
         raise DataError(f"{file}: {where()}: {first_fault(error)}") from None
     except DataError as error:
         message = str(error.args[0])
-        raise error if str(file) in message else DataError(f"{file}: {message}", hint=error.hint) from None
+        raise error if str(file) in message else DataError(f"{file}: {one_line(message)}", hint=error.hint) from None
 
 
 ADAPTERS: Mapping[str, Adapter] = {
