@@ -5,45 +5,51 @@ Writes  assets/rl/<ds>/{nbest,pairs}.jsonl, manifest.json
 Params  seed, build
 """
 
-import itertools
+import sys
 from pathlib import Path
 
 from greenlit.config import BuildParams, load_params
 from greenlit.entry import run_stage
 from greenlit.errors import MismatchError
 from greenlit.hardware import quiet_libraries
-from greenlit.jsonl import atomic_write, read_rows, to_line, write_json
+from greenlit.jsonl import atomic_writes, dump_json, to_line
 from greenlit.models import resolve, tokenizer_facts
+from greenlit.pairs.groups import by_problem
 from greenlit.pairs.manifest import Counts, manifest
 from greenlit.pairs.nbest import n_best
 from greenlit.pairs.pairs import preference_pairs, shuffle_verdicts
 from greenlit.paths import BASE, Paths
 from greenlit.problems.files import read_problems
 from greenlit.problems.prompts import prompt_hash, render
-from greenlit.types import Annotated
 
 
 def run(params: BuildParams, seed: int, problems: Path, annotated: Path, model: Path, out: Path) -> None:
-    """Rank and pair, problem by problem."""
+    """Rank and pair, problem by problem; say so where there is nothing to learn from."""
     end, chat = tokenizer_facts(resolve(model))
     known = read_problems(problems)
     counts, level = Counts(), ""
-    with atomic_write(out / "nbest.jsonl") as nbest_file, atomic_write(out / "pairs.jsonl") as pairs_file:
-        for task_id, group in itertools.groupby(read_rows(annotated, Annotated), key=lambda row: row.task_id):
-            rows = list(group)
-            problem, level = known[task_id], rows[0].level
+    files = (out / "nbest.jsonl", out / "pairs.jsonl", out / "manifest.json")
+    with atomic_writes(*files) as (nbest_file, pairs_file, manifest_file):
+        for problem, rows in by_problem(annotated, known):
+            level = rows[0].level
             prompt = render(problem, chat)
-            if rows[0].prompt_hash != prompt_hash(prompt):
-                raise MismatchError(f"{annotated}: {task_id}: sampled with another prompt", hint="dvc repro generate")
+            if any(row.prompt_hash != prompt_hash(prompt) for row in rows):
+                raise MismatchError(
+                    f"{annotated}: {problem.task_id}: sampled with another prompt than this one's",
+                    hint="dvc repro generate",
+                )
             if params.shuffle_verdicts:
                 rows = shuffle_verdicts(rows, seed)
             pairs = list(preference_pairs(problem, prompt, rows, params.max_pairs, end))
             nbest_file.write(to_line(n_best(problem, prompt, rows, params.n_best, params.n_fails)))
             pairs_file.writelines(map(to_line, pairs))
             counts.add(rows, pairs)
-    inputs = {"problems": problems, "candidates_annotated": annotated}
-    settings = {"seed": seed, "build": params.model_dump()}
-    write_json(out / "manifest.json", manifest(counts, settings, inputs, level))
+        counts.check(annotated)
+        inputs = {"problems": problems, "candidates_annotated": annotated}
+        settings = {"seed": seed, "build": params.model_dump()}
+        dump_json(manifest_file, manifest(counts, settings, inputs, level))
+    if warning := counts.nothing_to_learn():
+        print(f"warning: {out / 'pairs.jsonl'}: {warning}", file=sys.stderr)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from greenlit.config import DpoParams, SftParams, load_params_and_method, method_of
 from greenlit.entry import run_stage
-from greenlit.errors import MismatchError
+from greenlit.errors import DataError, MismatchError
 from greenlit.hardware import facts, limit_threads, quiet_libraries
 from greenlit.jsonl import read_json, read_rows, write_json
 from greenlit.models import load_tokenizer, resolve, weights_sha256
@@ -29,12 +29,21 @@ def run(params: DpoParams | SftParams, name: str, paths: Paths) -> None:
     folder = paths.method(name)
     start = resolve(Path(params.start))
     start_sha256 = weights_sha256(start)
-    trained_from = (folder / "adapter" / "start.sha256").read_text().strip()
+    mark = folder / "adapter" / "start.sha256"
+    if not mark.exists():
+        raise DataError(f"{mark}: no such file: no adapter of ours", hint=f"dvc repro train@{name}")
+    trained_from = mark.read_text().strip()
     if trained_from != start_sha256:
-        raise MismatchError(f"{folder}/adapter: trained from another model than {params.start}", hint="dvc repro train")
-    problems = itertools.islice(read_rows(paths.problems("validation"), Problem), PROMPTS)
+        raise MismatchError(
+            f"{folder}/adapter: trained from another model than {params.start} "
+            f"(sha256 {trained_from[:12]}, expected {start_sha256[:12]})",
+            hint=f"dvc repro train@{name}",
+        )
     chat = has_chat_template(load_tokenizer(start))
-    prompts = [render(problem, chat) for problem in problems]
+    file = paths.problems("validation")
+    prompts = [render(problem, chat) for problem in itertools.islice(read_rows(file, Problem), PROMPTS)]
+    if not prompts:
+        raise DataError(f"{file}: no problems in it, and the merged model is compared on real prompts")
     with atomic_folder(folder / "merged") as out:
         result = merge(start, folder / "adapter", out, prompts)
         manifest = {

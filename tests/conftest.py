@@ -102,3 +102,19 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = workspace.greenlit(folder, "run")
     (folder / "stdout.txt").write_text(done.stdout)
     return folder
+
+
+@pytest.fixture(scope="session")
+def made_project(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project after `build`; copy it before changing it (`project` does)."""
+    import faults
+
+    return faults.make_project(tmp_path_factory.mktemp("made"), tiny_model)
+
+
+@pytest.fixture
+def project(made_project: Path, tmp_path: Path) -> Path:
+    """A copy of the small project, to break."""
+    import shutil
+
+    return Path(shutil.copytree(made_project, tmp_path / "project", symlinks=True))

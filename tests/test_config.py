@@ -51,8 +51,12 @@ def test_an_unknown_key_gets_the_nearest_one_as_hint() -> None:
         ("methods__dpo__method", "dpoo", "methods.dpo.method: must be one of 'sft', 'dpo' (found 'dpoo')"),
         ("methods__dpo__learning_rate", "fast", "methods.dpo.learning_rate: must be a number (found 'fast')"),
         ("evaluate__ks", [1, 64], "evaluate: ks must lie between 1 and n = 8"),
-        ("dataset__name", "../etc", "dataset.name: string should match pattern"),
-        ("generate__temperature", float("nan"), "generate.temperature: must be > 0 (found nan)"),
+        (
+            "dataset__name",
+            "../etc",
+            "dataset.name: must be letters, digits, `_`, `.` and `-`, a letter",
+        ),
+        ("generate__temperature", float("nan"), "generate.temperature: must be a finite number (found nan)"),
         ("build", None, "build: must be a mapping (found None)"),
     ],
 )

@@ -21,7 +21,7 @@ GOOD = Problem(task_id="a", tests=[AssertTest(code="assert f(1) == 2", role="sho
         ('{"task_id": "b", "tests": []}', ":2: tests: list should have at least 1 item"),
         ('{"tests": [{"kind": "assert", "code": "x"}]}', ":2: task_id: field required"),
         ('{"task_id": 7, "tests": [{"kind": "assert", "code": "x"}]}', ":2: task_id: input should be a valid string"),
-        ('{"task_id": "b", "tests": [{"kind": "asert"}]}', ":2: tests.0: "),
+        ('{"task_id": "b", "tests": [{"kind": "asert"}]}', ":2: tests.0.kind: must be one of 'assert', "),
         ('{"task_id": "b", "tests": [{"kind": "call", "input": 3, "output": 1}]}', ":2: tests.0.call.input: "),
         ('{"task_id": "b", ', ":2: invalid JSON"),
         ("[1]", ":2: "),

@@ -95,7 +95,7 @@ def test_no_split_no_training(judge: Judge) -> None:
 def test_every_split_needs_problems() -> None:
     filled = {"train": GOOD[2:], "validation": GOOD[:1], "test": GOOD[1:2]}
     all_filled(filled, "x", evaluation_only=False)
-    with pytest.raises(DataError, match="test: no problems left"):
+    with pytest.raises(DataError, match=r"x: test: no problems left \(found train 2, validation 1, test 0;"):
         all_filled({**filled, "test": []}, "x", evaluation_only=False)
     with pytest.raises(DataError, match=r"x: for evaluation only: .* nothing may learn from them"):
         all_filled({**filled, "train": [], "validation": []}, "x", evaluation_only=True)

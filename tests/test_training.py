@@ -257,7 +257,7 @@ def test_rows_to_learn_from(tmp_path) -> None:
     pairs.write_text("")
     with pytest.raises(DataError, match=r"no problem has both a program that passes and one that fails") as error:
         training_rows(DPO.model_copy(update={"reads": str(pairs)}), "<eos>")
-    assert "hint: sample more" in str(error.value)
+    assert "where none passes, sample more (generate.n)" in str(error.value)
 
 
 def test_the_log_is_json_lines_and_readable_text(tmp_path) -> None:

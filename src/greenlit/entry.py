@@ -7,18 +7,17 @@ GREENLIT_DEBUG=1 (`--debug`) shows the whole trace of a fault; without it, the t
 """
 
 import ctypes
-import errno
 import fcntl
 import os
 import signal
-import sqlite3
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from greenlit.errors import ConfigError, GreenlitError, WorldError
+from greenlit.errors import GreenlitError, WorldError
+from greenlit.faults import GO_ON, as_known, first_line
 from greenlit.secrets import redacted
 from greenlit.stopping import Stopped, stoppable
 from greenlit.workspace import WORK
@@ -29,7 +28,6 @@ DEBUG = "GREENLIT_DEBUG"
 """Environment variable: 1 shows the traces of faults."""
 TRACE = WORK / "last_error.txt"
 _STAGE_OF_DVC = "DVC_STAGE"
-_GO_ON = "what was done is kept; the same command goes on from there"
 
 
 def run_stage(main: Callable[[], None]) -> None:
@@ -38,8 +36,8 @@ def run_stage(main: Callable[[], None]) -> None:
         sys.argv.remove("--debug")
         os.environ[DEBUG] = "1"
     _end_with_dvc()
-    words = sys.argv[1:]
     name = Path(sys.argv[0]).stem
+    words = [part for word in sys.argv[1:] for part in word.split("=", 1)]
     if "--method" in words[:-1]:
         name += f"@{words[words.index('--method') + 1]}"
 
@@ -92,7 +90,7 @@ def exit_cleanly(main: Callable[[], None]) -> None:
         with stoppable():
             main()
     except Stopped as stopped:
-        _leave(stopped.exit_code, f"stopped by {stopped.name}; {_GO_ON}")
+        _leave(stopped.exit_code, f"stopped by {stopped.name}; {GO_ON}")
     except KeyboardInterrupt:
         _leave(130, "interrupted")
     except BrokenPipeError:  # whoever read our output has left, as `head` does
@@ -111,37 +109,9 @@ def _leave(code: int, message: str | None) -> None:
     if message:
         print(message, file=sys.stderr)
     if EXIT_CODE_FILE in os.environ:
-        Path(os.environ[EXIT_CODE_FILE]).write_text(str(code))
+        with suppress(OSError):  # on a full disk the caller falls back on the code that it sees
+            Path(os.environ[EXIT_CODE_FILE]).write_text(str(code))
     sys.exit(code)
-
-
-def as_known(fault: BaseException) -> GreenlitError | None:
-    """A fault of ours, or what the system and the libraries say about disk, rights and memory, as one of ours."""
-    if isinstance(fault, GreenlitError):
-        return fault
-    text = str(fault).strip()
-    if isinstance(fault, MemoryError) or "can't allocate memory" in text or "out of memory" in text.lower():
-        return WorldError(
-            f"not enough memory ({_first_line(fault)})", hint="lower batch_size or GREENLIT_WORKERS, or free memory"
-        )
-    number = fault.errno if isinstance(fault, OSError) else None
-    place = f"{fault.filename}: " if isinstance(fault, OSError) and fault.filename else ""
-    if number in {errno.ENOSPC, errno.EDQUOT} or _says_full(fault, text):
-        return WorldError(f"{place}the disk is full", hint=f"free some space; {_GO_ON}")
-    if number in {errno.EROFS, errno.EACCES, errno.EPERM} or "readonly database" in text:
-        return ConfigError(f"{place}no right to do that ({_first_line(fault)})", hint="make it writable, or move away")
-    if number in {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}:
-        return WorldError(f"{place}the system refuses ({_first_line(fault)})", hint="see `ulimit -a`, free memory")
-    if number in {errno.EIO, errno.ESTALE}:
-        return WorldError(f"{place}the disk fails ({_first_line(fault)})", hint=_GO_ON)
-    return None
-
-
-def _says_full(fault: BaseException, text: str) -> bool:
-    """Libraries that write in C tell it in words of their own."""
-    if isinstance(fault, sqlite3.OperationalError):
-        return "disk is full" in text
-    return "No space left on device" in text or "Disk quota exceeded" in text
 
 
 def _unforeseen(fault: BaseException) -> GreenlitError:
@@ -156,10 +126,4 @@ def _unforeseen(fault: BaseException) -> GreenlitError:
         hint = f"a fault of Greenlit or of a library; its trace lies in {TRACE}"
     except OSError as unwritten:
         hint += f" (no trace could be kept: {unwritten.strerror})"
-    return GreenlitError(f"{type(fault).__name__}: {_first_line(fault)} (at {where})", hint=hint)
-
-
-def _first_line(fault: BaseException) -> str:
-    if isinstance(fault, OSError) and fault.strerror:
-        return fault.strerror
-    return (str(fault).strip().splitlines() or [type(fault).__name__])[0][:300]
+    return GreenlitError(f"{type(fault).__name__}: {first_line(fault)} (at {where})", hint=hint)

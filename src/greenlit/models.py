@@ -9,21 +9,30 @@ import json
 from pathlib import Path
 from typing import Any
 
-from greenlit.errors import DataError, WorldError
+from greenlit.errors import ConfigError, DataError, WorldError
+from greenlit.faults import as_known
 from greenlit.jsonl import read_json, write_json
+from greenlit.paths import BASE
 from greenlit.workspace import sha256_file
 
 POINTER = "pointer.json"
 
 
 def write_pointer(model: str, revision: str | None, out: Path) -> dict[str, str | None]:
-    """Pin a hub model or a local directory; return what was written.
+    """Pin a hub model or a local directory, which is looked at first; return what was written.
 
     Raises:
         WorldError: the hub did not answer.
-        DataError: neither a directory nor a model of the hub.
+        ConfigError: the directory is the one that this is written to.
+        DataError: neither a directory nor a model of the hub, or one that cannot be used.
     """
     if Path(model).is_dir():
+        if (Path(model) / POINTER).exists() or Path(model).resolve() == BASE.resolve():
+            raise ConfigError(
+                f"params.yaml: base.model: {model}: what the stage `base` writes, not a model of its own",
+                hint="name the directory that holds the weights",
+            )
+        check_model(Path(model))
         pointer: dict[str, str | None] = {"source": model, "revision": None}
     else:
         pointer = {"source": model, "revision": revision or _newest_revision(model)}
@@ -40,12 +49,13 @@ def _newest_revision(model: str) -> str:
         return str(HfApi().model_info(model).sha)
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise DataError(
-            f"base.model: {model}: neither a local directory nor a model of the hub",
+            f"params.yaml: base.model: {model}: neither a local directory nor a model of the hub",
             hint="`starter`, a directory, or an id such as Qwen/Qwen2.5-Coder-0.5B",
         ) from error
     except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
         raise WorldError(
-            f"base.model: {model}: the hub did not answer ({error})", hint="name a local directory"
+            f"params.yaml: base.model: {model}: no such directory, and the hub did not answer ({_first_line(error)})",
+            hint="check the name, the network and HF_HUB_OFFLINE, or name a local directory",
         ) from error
 
 
@@ -63,8 +73,16 @@ def resolve(model: Path) -> Path:
             )
         return model
     pointer = read_json(model / POINTER)
+    if not isinstance(pointer, dict) or not isinstance(pointer.get("source"), str) or "revision" not in pointer:
+        raise DataError(f"{model / POINTER}: must hold source and revision", hint="dvc repro --force base")
     if pointer["revision"] is None:
-        return resolve(Path(pointer["source"]))
+        source = Path(pointer["source"])
+        if not (source / "config.json").exists():
+            raise DataError(
+                f"{source}: no model here (no config.json), though {model / POINTER} names it",
+                hint="put the model back, or set base.model in params.yaml",
+            )
+        return source
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -72,8 +90,40 @@ def resolve(model: Path) -> Path:
         return Path(snapshot_download(pointer["source"], revision=pointer["revision"]))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise WorldError(
-            f"{pointer['source']}: could not be downloaded ({error})", hint="check the network and HF_TOKEN"
+            f"{pointer['source']}: could not be downloaded ({_first_line(error)})",
+            hint="check the network, HF_HUB_OFFLINE and HF_TOKEN",
         ) from error
+
+
+def check_model(model: Path) -> None:
+    """Can a directory be started from? Its configuration, tokenizer and weight files are opened, nothing is loaded.
+
+    Raises:
+        DataError: a part is missing or damaged.
+    """
+    resolve(model)
+    from safetensors import SafetensorError, safe_open
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(str(model))
+    except _UNUSABLE as error:
+        raise DataError(f"{model}: no usable config.json ({_first_line(error)})", hint=_WHOLE) from None
+    load_tokenizer(model)
+    files = sorted(model.glob("*.safetensors"))
+    if not files and not any(model.glob("*.bin")):
+        raise DataError(f"{model}: no weights here (no *.safetensors)", hint=_WHOLE)
+    for file in files:
+        try:
+            with safe_open(file, "pt"):
+                pass
+        except SafetensorError as error:
+            raise DataError(f"{file}: damaged weights ({_first_line(error)})", hint=_WHOLE) from None
+
+
+_WHOLE = "a model directory holds config.json, the tokenizer and the weights, as `save_pretrained` writes them"
+_UNUSABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
+"""What transformers raises for a directory that is not as it expects."""
 
 
 def weights_sha256(model: Path) -> str:
@@ -95,10 +145,10 @@ def load_tokenizer(model: Path | str) -> Any:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(model), padding_side="left")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{model}: no usable tokenizer ({_first_line(error)})") from None
+    except _UNUSABLE as error:
+        raise DataError(f"{model}: no usable tokenizer ({_first_line(error)})", hint=_WHOLE) from None
     if tokenizer.eos_token_id is None:
-        raise DataError(f"{model}: its tokenizer has no end-of-sequence token", hint="set `eos_token`")
+        raise _without_end(Path(model))
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -111,19 +161,39 @@ def load_model(model: Path | str, dtype: str) -> Any:
         DataError: the directory holds no model.
     """
     import torch
+
+    return load_weights(model, dtype).to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def load_weights(model: Path | str, dtype: str) -> Any:
+    """A causal language model as it comes from the disk.
+
+    Raises:
+        DataError: the directory holds no model, or a damaged one.
+    """
+    import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     try:
-        loaded = AutoModelForCausalLM.from_pretrained(str(model), dtype=getattr(torch, dtype))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{model}: no usable model ({_first_line(error)})") from None
-    return loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        return AutoModelForCausalLM.from_pretrained(str(model), dtype=getattr(torch, dtype))
+    except (*_UNUSABLE, SafetensorError) as error:
+        if as_known(error) is not None:  # disk, rights, memory: nothing is wrong with the model
+            raise
+        raise DataError(f"{model}: no usable model ({_first_line(error)})", hint=_WHOLE) from None
+
+
+def _without_end(model: Path) -> DataError:
+    return DataError(
+        f"{model}: its tokenizer has no end-of-sequence token",
+        hint=f"name one as `eos_token` in {model / 'tokenizer_config.json'}: without it no program ever ends",
+    )
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def tokenizer_facts(model: Path) -> tuple[str, bool]:
@@ -134,9 +204,14 @@ def tokenizer_facts(model: Path) -> tuple[str, bool]:
     Raises:
         DataError: no tokenizer, or one without an end-of-sequence token.
     """
-    config = read_json(model / "tokenizer_config.json")
+    file = model / "tokenizer_config.json"
+    if not file.exists():
+        raise DataError(f"{model}: no tokenizer here (no {file.name})", hint=_WHOLE)
+    config = read_json(file)
+    if not isinstance(config, dict):
+        raise DataError(f"{file}: must be a JSON object (found {type(config).__name__})")
     token = config.get("eos_token")
-    end = token["content"] if isinstance(token, dict) else token
-    if not end:
-        raise DataError(f"{model}: its tokenizer has no end-of-sequence token", hint="set `eos_token`")
+    end = token.get("content") if isinstance(token, dict) else token
+    if not isinstance(end, str) or not end:
+        raise _without_end(model)
     return end, bool(config.get("chat_template")) or (model / "chat_template.jinja").exists()

@@ -21,7 +21,7 @@ FORMAT_VERSION = 1
 class Record(BaseModel):
     """A row of a JSONL file."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
+    model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants", allow_inf_nan=False)
 
 
 class _Test(Record):

@@ -1,4 +1,4 @@
-"""params.yaml: its sections and defaults (`sections`), and how it is read and its faults are told (`reading`)."""
+"""params.yaml: its sections and defaults (`sections`), how it is read (`yaml_file`) and its faults told (`reading`)."""
 
 from greenlit.config.reading import (
     PARAMS,
@@ -6,7 +6,6 @@ from greenlit.config.reading import (
     load_params_and_method,
     method_of,
     parse_params,
-    read_yaml,
 )
 from greenlit.config.sections import (
     AnnotateParams,
@@ -31,6 +30,7 @@ from greenlit.config.sections import (
     TrainingParams,
     json_schema,
 )
+from greenlit.config.yaml_file import read_yaml
 
 __all__ = [
     "PARAMS",

@@ -1,46 +1,21 @@
-"""Read params.yaml: YAML 1.2 numbers, no repeated keys, and every fault as one line with its place."""
+"""params.yaml as Params: every fault at once, each as one line with its place, what was found and what is expected."""
 
 import argparse
 import difflib
-import re
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from greenlit.config.sections import DpoParams, Params, Section, SftParams
+from greenlit.config.yaml_file import read_yaml
 from greenlit.errors import ConfigError
+from greenlit.jsonl import one_line, shortened
 
 PARAMS = Path("params.yaml")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 with 1e-4 read as a number (YAML 1.2), and a repeated key refused."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [item for item in resolvers if item[0] != "tag:yaml.org,2002:float"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^[-+]?(?:[0-9]+\.[0-9]*(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.[0-9]+(?:[eE][-+]?[0-9]+)?)$"
-        r"|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
-    ),
-    list("-+0123456789."),
-)
+MOST_FAULTS = 40
+"""Faults of a file that are told."""
 
 
 def load_params(path: Path = PARAMS) -> Params:
@@ -73,39 +48,25 @@ def method_of(params: Params, name: str) -> SftParams | DpoParams:
         ConfigError: there is none of this name.
     """
     if name not in params.methods:
-        raise ConfigError(f"params.yaml: methods: no method {name!r}", hint=f"one of {', '.join(params.methods)}")
-    return params.methods[name]
-
-
-def read_yaml(path: Path) -> Any:
-    """Read one YAML document.
-
-    Raises:
-        ConfigError: missing, not UTF-8, or not YAML.
-    """
-    try:
-        return yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)
-    except FileNotFoundError:
         raise ConfigError(
-            f"{path}: no such file", hint="run from the project's root, or `greenlit preset starter`"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 (byte 0x{error.object[error.start]:02x})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise ConfigError(f"{place}: not YAML: {getattr(error, 'problem', error)}") from None
+            f"params.yaml: methods: no method {shortened(name)}", hint=f"one of {', '.join(params.methods)}"
+        )
+    return params.methods[name]
 
 
 def parse_params(content: Any, place: str) -> Params:
     """Check the content of a params file; `place` stands before every fault."""
     if not isinstance(content, dict):
-        raise ConfigError(f"{place}: must be a mapping of sections (found {type(content).__name__})")
+        found = "nothing" if content is None else type(content).__name__
+        raise ConfigError(f"{place}: must be a mapping of sections (found {found})", hint="`greenlit preset starter`")
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        faults = [_fault_line(place, fault) for fault in error.errors(include_url=False)]
-        raise ConfigError("\n".join(faults)) from None
+        faults = error.errors(include_url=False)
+        lines = [_fault_line(place, fault) for fault in faults[:MOST_FAULTS]]
+        if len(faults) > MOST_FAULTS:
+            lines.append(f"{place}: and {len(faults) - MOST_FAULTS} more")
+        raise ConfigError("\n".join(lines)) from None
 
 
 _COMPARISONS = {
@@ -115,9 +76,12 @@ _COMPARISONS = {
     "less_than_equal": ("le", "must be <= {}"),
 }
 _TYPES = {
+    "finite_number": "must be a finite number",
     "int_type": "must be an integer",
     "int_from_float": "must be an integer",
     "float_type": "must be a number",
+    "invalid_key": "a key must be text",
+    "too_short": "must not be empty",
     "string_type": "must be text",
     "bool_type": "must be true or false",
     "list_type": "must be a list",
@@ -129,9 +93,9 @@ _TYPES = {
 
 def _fault_line(place: str, fault: Any) -> str:
     path = _plain_path(fault["loc"])
-    where = f"{place}: {'.'.join(path)}"
+    where = one_line(f"{place}: {'.'.join(path)}", len(place) + 120)
     if fault["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(path[-1], _known_keys(path[:-1]), n=1)
+        close = difflib.get_close_matches(path[-1][:60], _known_keys(path[:-1]), n=1)
         hint = (
             f"\n  hint: did you mean {close[0]}?"
             if close
@@ -140,23 +104,25 @@ def _fault_line(place: str, fault: Any) -> str:
         return f"{where}: unknown key{hint}"
     if fault["type"] == "missing":
         return f"{where}: is missing"
-    found = f" (found {fault['input']!r})"
+    found = f" (found {shortened(fault['input'])})"
     context = fault.get("ctx", {})
     if fault["type"] in _COMPARISONS:
         key, text = _COMPARISONS[fault["type"]]
         return f"{where}: {text.format(f'{context[key]:g}')}{found}"
     if fault["type"] == "literal_error":
-        close = difflib.get_close_matches(str(fault["input"]), [str(v) for v in _literals(context["expected"])], n=1)
+        close = difflib.get_close_matches(shortened(fault["input"]), _literals(context["expected"]), n=1)
         hint = f"\n  hint: did you mean {close[0]}?" if close else ""
         return f"{where}: must be {context['expected']}{found}{hint}"
     if fault["type"] == "value_error":
-        return f"{where}: {context['error']}"
+        return f"{where}: {one_line(str(context['error']))}"
     if fault["type"] == "union_tag_invalid":
-        return f"{where}.method: must be one of {context['expected_tags']} (found {context['tag']!r})"
+        return f"{where}.method: must be one of {context['expected_tags']} (found {shortened(context['tag'])})"
     if fault["type"] == "union_tag_not_found":
         return f"{where}.method: is missing"
+    if fault["type"] == "string_pattern_mismatch":
+        return f"{where}: must be letters, digits, `_`, `.` and `-`, a letter or digit first{found}"
     message = _TYPES.get(fault["type"], fault["msg"][0].lower() + fault["msg"][1:])
-    return f"{where}: {message}{found}"
+    return f"{where}: {one_line(message)}{found}"
 
 
 def _literals(expected: str) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from greenlit.errors import DataError
 from greenlit.evaluation.pass_at_k import pass_at_k_P
 from greenlit.types import FORMAT_VERSION, Annotated, Pair
 from greenlit.workspace import sha256_file
@@ -38,6 +39,37 @@ class Counts:
         tokens = {row.candidate_idx: row.tokens for row in rows}
         self._chosen_tokens.extend(tokens[pair.chosen_idx] for pair in pairs)
         self._rejected_tokens.extend(tokens[pair.rejected_idx] for pair in pairs)
+
+    def check(self, source: Path) -> None:
+        """There must be candidates, and verdicts on them.
+
+        Raises:
+            DataError: nothing can be built from this file.
+        """
+        if not self.candidates:
+            raise DataError(f"{source}: no candidates in it (the file is empty)", hint="dvc repro --force generate")
+        if self.verdicts["infra"] == self.candidates:
+            raise DataError(
+                f"{source}: no candidate has a verdict (all {self.candidates} are infra: the sandbox failed)",
+                hint="`greenlit doctor`, then dvc repro --force annotate",
+            )
+
+    def nothing_to_learn(self) -> str | None:
+        """Why there are no pairs, in a sentence; None where there are some."""
+        if any(self.pairs_per_problem):
+            return None
+        told = ", ".join(f"{count} {verdict}" for verdict, count in self.verdicts.most_common())
+        graded, passing = (sum(counts) for counts in zip(*self.pass_counts, strict=True))
+        if not passing:
+            why = "no candidate passes, so that neither DPO nor SFT has anything to learn from"
+            then = "sample more (generate.n), start from a stronger model, or give easier problems"
+        elif passing == graded:
+            why = "all candidates pass, so that DPO has nothing to learn from (SFT may)"
+            then = "give harder problems, or raise generate.temperature"
+        else:
+            why = "no problem has both a program that passes and an unlike one that fails, each ended by itself"
+            then = "sample more (generate.n), or raise generate.max_new_tokens if many are truncated"
+        return f"no pairs: {why} ({told}; {self.truncated} truncated)\nhint: {then}"
 
     def length_bias(self) -> dict[str, float | None]:
         """Mean tokens of chosen and rejected programs: pairs that differ in length teach length."""

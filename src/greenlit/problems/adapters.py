@@ -1,14 +1,18 @@
 """The datasets by name: how each is fetched, and how its records become problems."""
 
+import difflib
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from greenlit.config import DatasetParams, Limits
 from greenlit.errors import ConfigError, DataError, WorldError
-from greenlit.jsonl import atomic_write, read_json_lines
+from greenlit.jsonl import atomic_write, first_fault, one_line, read_json_lines
 from greenlit.problems.apps import load_apps
 from greenlit.problems.humaneval import load_humaneval
 from greenlit.problems.leetcode import load_leetcode
@@ -40,10 +44,13 @@ def adapter_for(params: DatasetParams) -> Adapter:
         ConfigError: no such dataset; the message lists those there are.
     """
     if params.name not in ADAPTERS:
-        raise ConfigError(
-            f"params.yaml: dataset.name: no dataset {params.name!r}", hint=f"one of {', '.join(ADAPTERS)}"
-        )
+        raise ConfigError(f"params.yaml: dataset.name: no dataset {params.name!r}", hint=_known(params.name))
     return ADAPTERS[params.name]
+
+
+def _known(name: str) -> str:
+    close = difflib.get_close_matches(name, ADAPTERS, n=1)
+    return (f"did you mean {close[0]}? " if close else "") + f"one of {', '.join(ADAPTERS)}"
 
 
 def _fetch_starter(params: DatasetParams, folder: Path) -> dict[str, Any]:
@@ -76,13 +83,15 @@ def _fetch_mbpp(params: DatasetParams, folder: Path) -> dict[str, Any]:
 def _load_mbpp(folder: Path, params: DatasetParams, limits: Limits, seed: int) -> Iterator[Problem]:
     from greenlit.problems.mbpp import load_mbpp, read_mbpp_file
 
-    rows, variant = read_mbpp_file(_only_file(folder))
+    file = _only_file(folder)
+    rows, variant = read_mbpp_file(file)
     if params.variant not in {None, variant}:
         raise DataError(
-            f"{_only_file(folder)}: the {variant} edition of MBPP",
+            f"{file}: the {variant} edition of MBPP",
             hint=f"dataset.variant: {variant} in params.yaml (found {params.variant})",
         )
-    yield from load_mbpp(rows, variant)
+    with _place(file, lambda: "a row"):
+        yield from load_mbpp(rows, variant)
 
 
 def _fetch_own(params: DatasetParams, folder: Path) -> dict[str, Any]:
@@ -137,9 +146,32 @@ def _rows_of(load: Callable[[Iterable[dict[str, Any]]], Iterator[Problem | Dropp
     """Read the one raw file line by line."""
 
     def load_file(folder: Path, params: DatasetParams, limits: Limits, seed: int) -> Iterator[Problem | Dropped]:
-        yield from load(row for _, row in read_json_lines(_only_file(folder)))
+        file, number = _only_file(folder), 0
+
+        def rows() -> Iterator[dict[str, Any]]:
+            nonlocal number
+            for place, row in read_json_lines(file):
+                number = place
+                yield row
+
+        with _place(file, lambda: f"line {number}"):
+            yield from load(rows())
+        if not number:
+            raise DataError(f"{file}: no records in it (the file is empty)")
 
     return load_file
+
+
+@contextmanager
+def _place(file: Path, where: Callable[[], str]) -> Iterator[None]:
+    """Faults of rows name their file; also those of a row that has the right columns, but that no Problem can hold."""
+    try:
+        yield
+    except ValidationError as error:
+        raise DataError(f"{file}: {where()}: {first_fault(error)}") from None
+    except DataError as error:
+        message = str(error.args[0])
+        raise error if str(file) in message else DataError(f"{file}: {one_line(message)}", hint=error.hint) from None
 
 
 ADAPTERS: Mapping[str, Adapter] = {
@@ -157,14 +189,18 @@ ADAPTERS: Mapping[str, Adapter] = {
 
 def _copy_local(path: str, folder: Path) -> dict[str, Any]:
     source = Path(path)
+    if source.is_dir():
+        raise ConfigError(f"params.yaml: dataset.path: a folder, where a file is expected ({path})")
     if not source.is_file():
-        raise ConfigError(f"params.yaml: dataset.path: no such file ({path})")
+        raise ConfigError(f"params.yaml: dataset.path: no such file ({path})", hint="relative to the project's root")
     copy = folder / source.name
     shutil.copyfile(source, copy)
     return {"path": source.as_posix(), "sha256": sha256_file(copy)}
 
 
 def _only_file(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder", hint="run the stage that writes it: `dvc repro fetch`")
     files = sorted(path for path in folder.iterdir() if path.name != "source.json")
     if len(files) != 1:
         raise DataError(f"{folder}: must hold one file of records (found {len(files)})", hint="dvc repro --force fetch")

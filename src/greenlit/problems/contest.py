@@ -11,7 +11,7 @@ keys that read like ones become ones again in arguments, as the datasets' own gr
 import json
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from greenlit.problems.own import split_of
@@ -128,6 +128,8 @@ def read_tests(
     if not content or not isinstance(content, dict) or not content.get("inputs"):
         raise Unusable("it has no tests", "")
     inputs, outputs = content["inputs"], content.get("outputs") or []
+    if not isinstance(inputs, list) or not isinstance(outputs, list):
+        raise Unusable("its tests cannot be read", "inputs and outputs must be lists")
     if len(inputs) != len(outputs):
         raise Unusable("its tests cannot be read", f"{len(inputs)} inputs, {len(outputs)} outputs")
     extra = {} if checker == "exact" else {"checker": checker}
@@ -155,11 +157,12 @@ def read_solutions(solutions: Any) -> list[str]:
     if isinstance(solutions, str):
         try:
             solutions = json.loads(solutions) if solutions else []
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Unusable("its solutions cannot be read", str(error)) from None
-    return [
-        _as_program(plain_lines(str(code))) for code in list(solutions if solutions is not None else [])[:REFERENCES]
-    ]
+    if solutions is not None and (isinstance(solutions, Mapping) or not isinstance(solutions, Iterable)):
+        raise Unusable("its solutions cannot be read", f"no list of programs, but {type(solutions).__name__}")
+    listed = [] if solutions is None else list(solutions)
+    return [_as_program(plain_lines(str(code))) for code in listed[:REFERENCES]]
 
 
 def _as_program(code: str) -> str:

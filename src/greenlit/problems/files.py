@@ -1,9 +1,10 @@
 """Files of problems."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from greenlit.errors import DataError
-from greenlit.jsonl import read_rows
+from greenlit.jsonl import read_numbered_rows, shortened
 from greenlit.types import Problem
 
 
@@ -14,10 +15,25 @@ def read_problems(path: Path) -> dict[str, Problem]:
         DataError: malformed, empty, or a task_id stands twice.
     """
     problems: dict[str, Problem] = {}
-    for problem in read_rows(path, Problem):
-        if problem.task_id in problems:
-            raise DataError(f"{path}: task_id: {problem.task_id!r} stands twice")
+    for _, problem in unlike_problems(path):
         problems[problem.task_id] = problem
-    if not problems:
-        raise DataError(f"{path}: no problems in it")
     return problems
+
+
+def unlike_problems(path: Path) -> Iterator[tuple[int, Problem]]:
+    """Stream (line number, problem).
+
+    Raises:
+        DataError: as `read_problems`; a repeated task_id is told with both its lines.
+    """
+    lines: dict[str, int] = {}
+    for number, problem in read_numbered_rows(path, Problem):
+        first = lines.setdefault(problem.task_id, number)
+        if first != number:
+            raise DataError(
+                f"{path}:{number}: task_id: {shortened(problem.task_id)} stands on line {first} already",
+                hint="each problem needs a task_id of its own",
+            )
+        yield number, problem
+    if not lines:
+        raise DataError(f"{path}: no problems in it (the file is empty)", hint="one JSON object per line")

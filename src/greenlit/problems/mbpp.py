@@ -12,15 +12,14 @@ A row of `full`, shortened:
 """
 
 import ast
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from greenlit.errors import DataError
 from greenlit.execution.parsing import UNPARSABLE, parsed
-from greenlit.jsonl import read_json_lines
-from greenlit.problems.records import check_columns, plain_lines
+from greenlit.jsonl import read_json, read_json_lines
+from greenlit.problems.records import check_columns, check_texts, plain_lines
 from greenlit.types import AssertTest, Problem, Split
 
 VARIANTS = ("full", "sanitized")
@@ -28,6 +27,7 @@ _COLUMNS: dict[str, dict[str, type]] = {
     "full": {"text": str, "test_setup_code": str, "challenge_test_list": list},
     "sanitized": {"prompt": str, "test_imports": list},
 }
+_LISTS = ("test_list", "test_imports", "challenge_test_list")
 _COMMON: dict[str, type] = {"task_id": int, "code": str, "test_list": list}
 _SPLITS: tuple[tuple[range, Split | None], ...] = (
     (range(1, 11), None),
@@ -44,14 +44,12 @@ def read_mbpp_file(path: Path) -> tuple[list[dict[str, Any]], str]:
         DataError: neither of the two.
     """
     try:
-        array = path.suffix != ".gz" and path.read_bytes()[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+        with path.open("rb") as stream:
+            start = stream.read(64)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    if array:
-        try:
-            rows = json.loads(path.read_text(encoding="utf-8-sig"))
-        except ValueError as error:
-            raise DataError(f"{path}: not JSON ({error})") from None
+    if path.suffix != ".gz" and start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
+        rows = read_json(path)
     else:
         rows = [row for _, row in read_json_lines(path)]
     if not rows or not all(isinstance(row, dict) for row in rows):
@@ -79,6 +77,7 @@ def load_mbpp(rows: Iterable[Mapping[str, Any]], variant: str = "full") -> Itera
         if isinstance(row.get("task_id"), int):
             place += f" (task_id {row['task_id']})"
         check_columns(place, row, {**_COMMON, **_COLUMNS[variant]})
+        check_texts(place, row, _LISTS)
         yield _problem(number, row, variant)
 
 

@@ -11,9 +11,11 @@ A row, shortened:
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from greenlit.jsonl import read_rows
-from greenlit.types import Problem, Split
+from greenlit.errors import DataError
+from greenlit.problems.files import unlike_problems
+from greenlit.types import CallTest, Problem, Split
 
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
 
@@ -24,10 +26,24 @@ def load_own(path: Path) -> Iterator[Problem]:
     The hash keeps a problem where it is when others are added: of a large set, 70 % train, 10 % validation, 20 % test.
 
     Raises:
-        DataError: `file:line: field: what`.
+        DataError: `file:line: field: what`; also for an empty file, a task_id that stands twice, and a test that no
+            program can pass because it expects NaN.
     """
-    for problem in read_rows(path, Problem):
+    for number, problem in unlike_problems(path):
+        for place, test in enumerate(problem.tests):
+            if isinstance(test, CallTest) and _holds_nan(test.output):
+                raise DataError(
+                    f"{path}:{number}: tests.{place}.call.output: NaN equals nothing, not even itself: "
+                    "no program could pass",
+                    hint="test it with an assert, e.g. `assert math.isnan(f(1))`",
+                )
         yield problem if problem.split else problem.model_copy(update={"split": split_of(problem.task_id)})
+
+
+def _holds_nan(value: Any) -> bool:
+    if isinstance(value, list | dict):
+        return any(map(_holds_nan, value.values() if isinstance(value, dict) else value))
+    return value != value
 
 
 def split_of(task_id: str) -> Split:

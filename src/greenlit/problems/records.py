@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from greenlit.errors import DataError
 from greenlit.execution.parsing import UNPARSABLE
+from greenlit.jsonl import one_line
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ def check_columns(place: str, row: Mapping[str, Any], columns: Mapping[str, type
     """
     for column, kind in columns.items():
         if column not in row:
-            raise DataError(f"{place}: column `{column}` is missing (found {', '.join(sorted(row))})")
+            found = one_line(", ".join(sorted(row)), 200)
+            raise DataError(f"{place}: column `{column}` is missing (found {found})")
         value = row[column]
         kinds = kind if isinstance(kind, tuple) else (kind,)
         # The hub's library hands lists over as arrays of its own; anything that iterates and is no text will do.
@@ -35,6 +37,19 @@ def check_columns(place: str, row: Mapping[str, Any], columns: Mapping[str, type
         if not isinstance(value, kinds) and not listed:
             names = " or ".join("null" if one is type(None) else one.__name__ for one in kinds)
             raise DataError(f"{place}: column `{column}` must be {names} (found {type(value).__name__})")
+
+
+def check_texts(place: str, row: Mapping[str, Any], columns: Iterable[str]) -> None:
+    """Of these columns, those that are there must be lists of texts.
+
+    Raises:
+        DataError: the message names the place, the column and the entry.
+    """
+    for column in columns:
+        for number, value in enumerate(row.get(column, []), start=1):
+            if not isinstance(value, str):
+                found = type(value).__name__
+                raise DataError(f"{place}: column `{column}`: entry {number} must be str (found {found})")
 
 
 def plain_lines(text: str) -> str:

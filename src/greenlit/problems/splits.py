@@ -50,6 +50,7 @@ def all_filled(by_split: dict[Split, list[Problem]], dataset: str, evaluation_on
         DataError: a split is empty; of a dataset for evaluation only, train and validation always are.
     """
     empty = [split for split in SPLITS if not by_split[split]]
+    counts = ", ".join(f"{split} {len(rows)}" for split, rows in by_split.items())
     if empty and evaluation_only:
         raise DataError(
             f"{dataset}: for evaluation only: all its problems are test problems, and nothing may learn from them",
@@ -57,7 +58,8 @@ def all_filled(by_split: dict[Split, list[Problem]], dataset: str, evaluation_on
         )
     if empty:
         raise DataError(
-            f"{empty[0]}: no problems left", hint="see the reasons in audit.json, or another dataset.variant"
+            f"{dataset}: {' and '.join(empty)}: no problems left (found {counts}; expected one at least in each)",
+            hint="the reasons are in audit.json; give more problems, or each a `split`, or another dataset.variant",
         )
 
 

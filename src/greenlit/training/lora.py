@@ -4,12 +4,14 @@ The merged directory is read back from disk and must give the logits of start + 
 token, within TOLERANCE; tokenizer and chat template come along unchanged. Merging is done in fp32.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from greenlit.errors import DataError, MismatchError
-from greenlit.models import load_tokenizer
+from greenlit.faults import as_known, first_line
+from greenlit.models import load_tokenizer, load_weights
 from greenlit.problems.prompts import prompt_ids
 
 TOLERANCE = 1e-3
@@ -40,6 +42,8 @@ def merge(start: Path, trained: Path, out: Path, prompts: Sequence[str | list[di
     """
     import torch
 
+    if not prompts:
+        raise DataError("no prompts to compare logits on: a merge is only good when that was seen")
     tokenizer = load_tokenizer(start)
     full, dtype = _merged_weights(start, trained)
     expected = [_logits(full, tokenizer, prompt) for prompt in prompts]
@@ -70,23 +74,43 @@ def merge(start: Path, trained: Path, out: Path, prompts: Sequence[str | list[di
 def _merged_weights(start: Path, trained: Path) -> tuple[Any, Any]:
     """Start + adapter (or the full weights) in fp32, and the dtype that the start model is stored in."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.utils import logging
+    from transformers import AutoConfig
 
-    logging.disable_progress_bar()
+    model = load_weights(start if is_adapter(trained) else trained, "float32")
     stored = AutoConfig.from_pretrained(str(start)).dtype or torch.float32
-    if not is_adapter(trained):
-        return AutoModelForCausalLM.from_pretrained(str(trained), dtype=torch.float32).eval(), stored
-    from peft import PeftModel
+    return (_with_adapter(model, start, trained) if is_adapter(trained) else model).eval(), stored
 
-    model = AutoModelForCausalLM.from_pretrained(str(start), dtype=torch.float32)
+
+def _with_adapter(model: Any, start: Path, trained: Path) -> Any:
+    """The model with its adapter, all of whose weights found their place, and no place without its weights."""
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import SafetensorError, safe_open
+
+    file = trained / "adapter_model.safetensors"
     try:
-        return PeftModel.from_pretrained(model, str(trained)).eval(), stored
-    except (RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DataError(
-            f"{trained}: the adapter does not fit {start} ({reason})", hint="train again from this model"
-        ) from None
+        with safe_open(file, "pt") as stream:
+            stored = set(stream.keys())
+        with warnings.catch_warnings():  # peft warns of weights that are missing; below they are an error
+            warnings.simplefilter("ignore")
+            adapted = PeftModel.from_pretrained(model, str(trained))
+    except (FileNotFoundError, SafetensorError) as error:
+        raise DataError(f"{file}: no usable adapter ({first_line(error)})", hint=_AGAIN) from None
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        if as_known(error) is not None:  # disk, rights, memory: nothing is wrong with the adapter
+            raise
+        told = " ".join(str(error).split())[:200]
+        raise MismatchError(f"{trained}: the adapter does not fit {start} ({told})", hint=_AGAIN) from None
+    unlike = stored ^ set(get_peft_model_state_dict(adapted))
+    if unlike:
+        raise MismatchError(
+            f"{trained}: the adapter does not fit {start} ({len(unlike)} of {len(stored)} weights have no counterpart, "
+            f"e.g. {min(unlike)})",
+            hint=_AGAIN,
+        )
+    return adapted
+
+
+_AGAIN = "train again from this model: dvc repro --force train"
 
 
 def _logits(model: Any, tokenizer: Any, prompt: str | list[dict[str, str]]) -> Any:

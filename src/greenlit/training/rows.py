@@ -25,7 +25,8 @@ def training_rows(params: DpoParams | SftParams, end: str) -> list[dict[str, Any
             f"{path}: nothing to learn from (no problem has both a program that passes and one that fails)"
             if isinstance(params, DpoParams)
             else f"{path}: nothing to learn from (no program passes)",
-            hint="sample more (generate.n), raise generate.temperature, or start from another model",
+            hint=f"{path.parent / 'manifest.json'} counts the verdicts: where none passes, sample more (generate.n) or "
+            "start from a stronger model; where all pass, raise generate.temperature or give harder problems",
         )
     return rows
 

@@ -23,7 +23,7 @@ from random import Random
 from typing import Any
 
 from greenlit.config import StarterModelParams
-from greenlit.jsonl import atomic_file
+from greenlit.jsonl import atomic_write
 from greenlit.problems.starter import corpus
 from greenlit.problems.starter.corpus import Row
 
@@ -217,8 +217,8 @@ def _warm_start(
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
             packed = io.BytesIO()
             torch.save({**state, "losses": losses, "tokens": tokens}, packed)
-            with atomic_file(unfinished) as stream:
-                stream.write(packed.getbuffer())
+            with atomic_write(unfinished) as stream:
+                stream.buffer.write(packed.getbuffer())
             saved_at = time.monotonic()
     return losses, tokens
 

@@ -1,0 +1,39 @@
+"""The annotated candidates, one problem after the other, each where it belongs and only once."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from greenlit.errors import DataError, MismatchError
+from greenlit.jsonl import read_numbered_rows, shortened
+from greenlit.types import Annotated, Problem
+
+_REDO = "dvc repro annotate: candidates and problems of different runs?"
+
+
+def by_problem(path: Path, problems: Mapping[str, Problem]) -> Iterator[tuple[Problem, list[Annotated]]]:
+    """Stream (problem, its candidates) in the order of the file.
+
+    Raises:
+        MismatchError: a candidate of an unknown problem.
+        DataError: malformed; a candidate stands twice; the candidates of a problem stand apart.
+    """
+    done: set[str] = set()
+    for task_id, group in itertools.groupby(read_numbered_rows(path, Annotated), key=lambda row: row[1].task_id):
+        numbered = list(group)
+        place = f"{path}:{numbered[0][0]}: task_id"
+        if task_id not in problems:
+            raise MismatchError(f"{place}: {shortened(task_id)} is none of the {len(problems)} problems", hint=_REDO)
+        if task_id in done:
+            raise DataError(f"{place}: the candidates of {shortened(task_id)} stand apart", hint="sort by task_id")
+        done.add(task_id)
+        lines: dict[int, int] = {}
+        for number, row in numbered:
+            first = lines.setdefault(row.candidate_idx, number)
+            if first != number:
+                raise DataError(
+                    f"{path}:{number}: candidate_idx: {row.candidate_idx} of {shortened(task_id)} "
+                    f"stands on line {first} already",
+                    hint=_REDO,
+                )
+        yield problems[task_id], [row for _, row in numbered]
