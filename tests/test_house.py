@@ -60,9 +60,9 @@ def module_file(name: str) -> Path | None:
 
 
 def closure(start: Path) -> set[Path]:
-    """Files of ours that a file needs, itself included."""
+    """Files of ours that a module of tasks/ needs, itself and its package included."""
     found: set[Path] = set()
-    todo = [start]
+    todo = [start, start.with_name("__init__.py")]
     while todo:
         path = todo.pop()
         if path in found:
