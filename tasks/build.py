@@ -11,7 +11,7 @@ from pathlib import Path
 from greenlit.config import BuildParams, load_params
 from greenlit.entry import run_stage
 from greenlit.errors import MismatchError
-from greenlit.hardware import quiet_libraries
+from greenlit.hardware import made_with, quiet_libraries
 from greenlit.jsonl import atomic_write, read_rows, to_line, write_json
 from greenlit.models import resolve, tokenizer_facts
 from greenlit.pairs.manifest import Counts, manifest
@@ -43,7 +43,7 @@ def run(params: BuildParams, seed: int, problems: Path, annotated: Path, model: 
             counts.add(rows, pairs)
     inputs = {"problems": problems, "candidates_annotated": annotated}
     settings = {"seed": seed, "build": params.model_dump()}
-    write_json(out / "manifest.json", manifest(counts, settings, inputs, level))
+    write_json(out / "manifest.json", {**manifest(counts, settings, inputs, level), "made_with": made_with(seed)})
 
 
 def main() -> None:

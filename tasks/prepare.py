@@ -13,7 +13,7 @@ from typing import Any
 from greenlit.config import Params, load_params
 from greenlit.entry import run_stage
 from greenlit.execution.judge import Judge
-from greenlit.hardware import workers
+from greenlit.hardware import made_with, workers
 from greenlit.jsonl import write_json, write_rows
 from greenlit.paths import Paths
 from greenlit.problems.adapters import adapter_for
@@ -32,7 +32,7 @@ def run(params: Params, paths: Paths) -> None:
         facts = {"format": FORMAT_VERSION, "dataset": params.dataset.name, "sandbox_level": judge.level}
     write_rows(paths.quarantine, audit.quarantined())
     found = audit.as_dict()
-    write_json(paths.audit, {**facts, **found})
+    write_json(paths.audit, {**facts, **found, "made_with": made_with(params.seed)})
     _show(found)
     all_filled(by_split, params.dataset.name, adapter.evaluation_only)
     for split in SPLITS:

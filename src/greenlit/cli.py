@@ -56,6 +56,7 @@ def run(
     from greenlit.config import load_params
     from greenlit.entry import DEBUG, only_one
     from greenlit.repro import StageFailedError, repro
+    from greenlit.runs.records import record_run
     from greenlit.stopping import Stopped
     from greenlit.workspace import sweep
 
@@ -64,7 +65,7 @@ def run(
     if debug:
         os.environ[DEBUG] = "1"
     try:
-        with only_one("greenlit run"):
+        with only_one("greenlit run"), record_run(params, whole=not targets):
             if force:
                 sweep()
             repro(targets, force)
@@ -183,6 +184,28 @@ def preset(
     if kept:
         print(f"kept your params.yaml as {kept}", file=sys.stderr)
     print(f"params.yaml is now the preset {name}; next: greenlit run", file=sys.stderr)
+
+
+@app.command("reproduce")
+def reproduce_command(
+    run: Annotated[str, typer.Argument(help="A record of results/runs/, or an experiment: its newest run.")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Run nothing: compare what lies here now with the record.")
+    ] = False,
+) -> None:
+    """Run a recorded run again from nothing, in a copy, and say what differs. Exit code 1 if anything does."""
+    from dotenv import load_dotenv
+
+    from greenlit.repro import StageFailedError
+    from greenlit.runs.reproduce import reproduce
+
+    load_dotenv(".env")
+    try:
+        same = reproduce(run, check)
+    except StageFailedError as failed:
+        print("a stage failed in the copy; its own message stands above", file=sys.stderr)
+        sys.exit(failed.code)
+    sys.exit(0 if same else 1)
 
 
 def print_diff(lines: list[str], to_stderr: bool) -> None:
