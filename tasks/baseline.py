@@ -12,13 +12,14 @@ from greenlit.config import load_params
 from greenlit.entry import run_stage
 from greenlit.evaluation.measure import measure
 from greenlit.evaluation.summary import detectable_effect_of, effect_sentence
-from greenlit.hardware import quiet_libraries
+from greenlit.hardware import limit_threads, quiet_libraries
 from greenlit.paths import BASE, Paths
 
 
 def main() -> None:
     """Run as params.yaml says; tell what change the test set is large enough to show."""
     quiet_libraries()
+    limit_threads(1)
     params = load_params()
     document = measure(BASE, params, Paths.of(params), None)
     print(effect_sentence(detectable_effect_of(document, "test")), file=sys.stderr)

@@ -11,7 +11,7 @@ from pathlib import Path
 from greenlit.config import BuildParams, load_params
 from greenlit.entry import run_stage
 from greenlit.errors import MismatchError
-from greenlit.hardware import quiet_libraries
+from greenlit.hardware import made_with, quiet_libraries
 from greenlit.jsonl import atomic_writes, dump_json, to_line
 from greenlit.models import resolve, tokenizer_facts
 from greenlit.pairs.groups import by_problem
@@ -47,7 +47,8 @@ def run(params: BuildParams, seed: int, problems: Path, annotated: Path, model: 
         counts.check(annotated)
         inputs = {"problems": problems, "candidates_annotated": annotated}
         settings = {"seed": seed, "build": params.model_dump()}
-        dump_json(manifest_file, manifest(counts, settings, inputs, level))
+        made = {**manifest(counts, settings, inputs, level), "made_with": made_with(seed)}
+        dump_json(manifest_file, made)
     if warning := counts.nothing_to_learn():
         print(f"warning: {out / 'pairs.jsonl'}: {warning}", file=sys.stderr)
 

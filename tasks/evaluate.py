@@ -3,13 +3,16 @@
 Reads   assets/datasets/<ds>/{validation,test}/problems.jsonl, results/<e>/<m>/merged/
 Writes  assets/datasets/<ds>/{validation,test}/<m>/candidates_after.jsonl     greedy and sampled, with verdicts
         assets/datasets/<ds>/test/<m>/evaluations_after.json                  figures of both splits
+        results/<e>/<m>/logs/eval_results.json                                the same figures, flat
 Params  seed, annotate, evaluate
 """
 
 from greenlit.config import load_params_and_method
 from greenlit.entry import run_stage
 from greenlit.evaluation.measure import measure
-from greenlit.hardware import quiet_libraries
+from greenlit.evaluation.summary import flat_figures
+from greenlit.hardware import limit_threads, quiet_libraries
+from greenlit.jsonl import write_json
 from greenlit.paths import Paths
 
 
@@ -17,8 +20,10 @@ def main() -> None:
     """Run as params.yaml says."""
     params, name = load_params_and_method(__doc__)
     quiet_libraries()
+    limit_threads(1)
     paths = Paths.of(params)
-    measure(paths.method(name) / "merged", params, paths, name)
+    document = measure(paths.method(name) / "merged", params, paths, name)
+    write_json(paths.log(name, "eval_results.json"), flat_figures(document))
 
 
 if __name__ == "__main__":

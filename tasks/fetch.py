@@ -1,7 +1,8 @@
 """fetch: the dataset as downloaded, revision pinned.
 
 Reads   the hub, or the file that dataset.path names
-Writes  assets/raw/<ds>/            records as they came, and source.json: where from, which revision, sha256
+Writes  assets/raw/<ds>/            records as they came, and source.json: where from, which revision, sha256, made with
+                            what (no seed: fetching depends on none)
 Params  dataset
 """
 
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from greenlit.config import DatasetParams, load_params
 from greenlit.entry import run_stage
-from greenlit.hardware import quiet_libraries
+from greenlit.hardware import facts, quiet_libraries
 from greenlit.jsonl import write_json
 from greenlit.paths import Paths
 from greenlit.problems.adapters import adapter_for
@@ -20,7 +21,7 @@ def run(params: DatasetParams, raw: Path) -> None:
     """Fetch one dataset."""
     with atomic_folder(raw) as part:
         source = adapter_for(params).fetch(params, part)
-        write_json(part / "source.json", {"dataset": params.name, **source})
+        write_json(part / "source.json", {"dataset": params.name, **source, "made_with": facts()})
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from greenlit.config import DpoParams, SftParams, load_params_and_method, method_of
 from greenlit.entry import run_stage
 from greenlit.errors import DataError, MismatchError
-from greenlit.hardware import facts, limit_threads, quiet_libraries
+from greenlit.hardware import limit_threads, made_with, quiet_libraries
 from greenlit.jsonl import read_json, read_rows, write_json
 from greenlit.models import load_tokenizer, resolve, weights_sha256
 from greenlit.paths import Paths
@@ -24,7 +24,7 @@ from greenlit.workspace import atomic_folder
 PROMPTS = 16
 
 
-def run(params: DpoParams | SftParams, name: str, paths: Paths) -> None:
+def run(params: DpoParams | SftParams, name: str, seed: int, paths: Paths) -> None:
     """Merge one method's adapter, and prove that nothing was lost."""
     folder = paths.method(name)
     start = resolve(Path(params.start))
@@ -53,7 +53,7 @@ def run(params: DpoParams | SftParams, name: str, paths: Paths) -> None:
             "method": params.model_dump(),
             "training": read_json(folder / "metrics.json"),
             "merge": result,
-            "made_with": facts(),
+            "made_with": made_with(seed),
         }
         write_json(out / "greenlit.json", manifest)
         (out / "README.md").write_text(model_card(name, paths.experiment, manifest), encoding="utf-8")
@@ -64,7 +64,7 @@ def main() -> None:
     params, name = load_params_and_method(__doc__)
     quiet_libraries()
     limit_threads(1)
-    run(method_of(params, name), name, Paths.of(params))
+    run(method_of(params, name), name, params.seed, Paths.of(params))
 
 
 if __name__ == "__main__":

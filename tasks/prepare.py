@@ -12,8 +12,9 @@ from typing import Any
 
 from greenlit.config import Params, load_params
 from greenlit.entry import run_stage
+from greenlit.execution.cache import VerdictCache
 from greenlit.execution.judges import Judge
-from greenlit.hardware import workers
+from greenlit.hardware import made_with, workers
 from greenlit.jsonl import write_json, write_rows
 from greenlit.paths import Paths
 from greenlit.problems.adapters import adapter_for
@@ -27,12 +28,12 @@ def run(params: Params, paths: Paths) -> None:
     adapter = adapter_for(params.dataset)
     problems = adapter.load(paths.raw, params.dataset, params.prepare.limits, params.seed)
     audit = Audit()
-    with Judge(params.annotate, workers()) as judge:
-        by_split = split_problems(problems, params.prepare, judge, audit, params.seed)
+    with Judge(params.annotate, workers()) as judge, VerdictCache() as cache:
+        by_split = split_problems(problems, params.prepare, judge, audit, params.seed, cache)
         facts = {"format": FORMAT_VERSION, "dataset": params.dataset.name, "sandbox_level": judge.level}
     write_rows(paths.quarantine, audit.quarantined())
     found = audit.as_dict()
-    write_json(paths.audit, {**facts, **found})
+    write_json(paths.audit, {**facts, **found, "made_with": made_with(params.seed)})
     _show(found)
     all_filled(by_split, params.dataset.name, adapter.evaluation_only)
     for split in SPLITS:

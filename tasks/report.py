@@ -17,7 +17,7 @@ from greenlit.evaluation.markdown import write_markdown
 from greenlit.evaluation.plots import write_plots
 from greenlit.evaluation.report import Example, build_summary, pick_examples
 from greenlit.evaluation.tables import write_tables
-from greenlit.hardware import facts, quiet_libraries
+from greenlit.hardware import made_with, quiet_libraries
 from greenlit.jsonl import read_json, read_json_lines, read_rows, write_json
 from greenlit.paths import Paths
 from greenlit.problems.files import read_problems
@@ -29,7 +29,7 @@ def run(params: Params, paths: Paths) -> None:
     """Compare every method with the baseline, and write it down."""
     baseline = read_json(paths.evaluation(None))
     after = {name: read_json(paths.evaluation(name)) for name in params.methods}
-    logs = {name: _log(paths.method(name) / "logs" / "training_log.jsonl") for name in params.methods}
+    logs = {name: _log(paths.log(name, "training_log.jsonl")) for name in params.methods}
     summary = build_summary(
         params.experiment,
         params.seed,
@@ -37,7 +37,7 @@ def run(params: Params, paths: Paths) -> None:
         after,
         (paths.rl / "manifest.json").as_posix(),
         {name: (paths.method(name) / "merged").as_posix() for name in params.methods},
-        facts(),
+        made_with(params.seed),
         read_json(paths.audit),
     )
     folder = paths.report("summary.json").parent

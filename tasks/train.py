@@ -5,7 +5,7 @@ Writes  results/<e>/<m>/adapter/       LoRA adapter, or full weights
         results/<e>/<m>/checkpoints/   the last ones, with the optimizer's state
         results/<e>/<m>/metrics.json   what the run came to
         results/<e>/<m>/logs/          training_log.jsonl (every step), training_log.txt (to read), rewards.json
-        results/<e>/<m>/config.yaml    resolved settings
+        results/<e>/<m>/config.yaml    resolved settings, hashes of what was read and started from
 Params  seed, methods.<m>
 """
 
@@ -15,7 +15,7 @@ import yaml
 
 from greenlit.config import DpoParams, SftParams, load_params_and_method, method_of
 from greenlit.entry import run_stage
-from greenlit.hardware import facts, limit_threads, quiet_libraries
+from greenlit.hardware import limit_threads, made_with, quiet_libraries
 from greenlit.jsonl import atomic_write, write_json
 from greenlit.models import load_tokenizer, resolve, weights_sha256
 from greenlit.paths import Paths
@@ -24,7 +24,7 @@ from greenlit.training.callbacks import TrainingLog
 from greenlit.training.checkpoints import Checkpoints, copy_checkpoints
 from greenlit.training.methods import METHODS, REWARDS_MEAN
 from greenlit.training.rows import training_rows
-from greenlit.workspace import atomic_folder, work_dir
+from greenlit.workspace import atomic_folder, sha256_file, work_dir
 
 
 def run(params: DpoParams | SftParams, name: str, experiment: str, seed: int, out: Path) -> None:
@@ -44,13 +44,14 @@ def run(params: DpoParams | SftParams, name: str, experiment: str, seed: int, ou
             tracker.log(step, metrics)
 
         result = METHODS[params.method](params, rows, start, work, adapter, seed, log_step)
-        (adapter / "start.sha256").write_text(weights_sha256(start) + "\n")
+        inputs = {"reads": sha256_file(Path(params.reads)), "start": weights_sha256(start)}
+        (adapter / "start.sha256").write_text(inputs["start"] + "\n")
         log.write_rewards(REWARDS_MEAN[params.method])
         with atomic_folder(out / "checkpoints") as kept:
             copy_checkpoints(Checkpoints(work, 1), kept, params.keep_checkpoints)
-    write_json(out / "metrics.json", {"method": params.method, **result})
+    write_json(out / "metrics.json", {"method": params.method, **result, "made_with": made_with(seed)})
     with atomic_write(out / "config.yaml") as stream:
-        yaml.safe_dump({**settings, "made_with": facts()}, stream, sort_keys=False)
+        yaml.safe_dump({**settings, "inputs_sha256": inputs, "made_with": made_with(seed)}, stream, sort_keys=False)
 
 
 def main() -> None:

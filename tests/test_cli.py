@@ -51,23 +51,6 @@ def test_an_unknown_word_gets_a_hint(monkeypatch) -> None:
     assert error.value.hint == "did you mean baseline?"
 
 
-def test_presets_are_listed_and_swapped_in_and_edits_are_kept(project: Path) -> None:
-    listed = workspace.greenlit(project, "preset").stdout
-    assert {line.split()[0] for line in listed.splitlines()} == {
-        path.stem for path in (ROOT / "presets").glob("*.yaml")
-    }
-    edited = (project / "params.yaml").read_text().replace("seed: 0", "seed: 7")
-    (project / "params.yaml").write_text(edited)
-    done = workspace.greenlit(project, "preset", "starter")
-    assert "kept your params.yaml as params.yaml.bak" in done.stderr
-    assert (project / "params.yaml.bak").read_text() == edited
-    assert (project / "params.yaml").read_bytes() == (ROOT / "presets/starter.yaml").read_bytes()
-    (project / "params.yaml.bak").unlink()
-    workspace.greenlit(project, "preset", "tiny")
-    assert not (project / "params.yaml.bak").exists()
-    assert "hint: one of" in workspace.greenlit(project, "preset", "nothing", code=2).stderr
-
-
 def test_a_failed_stage_ends_the_command_with_its_own_message(project: Path) -> None:
     text = (project / "params.yaml").read_text().replace("name: starter", "name: startr")
     (project / "params.yaml").write_text(text)

@@ -60,9 +60,9 @@ def module_file(name: str) -> Path | None:
 
 
 def closure(start: Path) -> set[Path]:
-    """Files of ours that a file needs, itself included."""
+    """Files of ours that a module of tasks/ needs, itself and its package included."""
     found: set[Path] = set()
-    todo = [start]
+    todo = [start, start.with_name("__init__.py")]
     while todo:
         path = todo.pop()
         if path in found:
@@ -163,6 +163,7 @@ def test_dvc_writes_where_paths_say() -> None:
         *(paths.problems(split) for split in ("train", "validation", "test")),
         *(paths.measured(split, m) for split in ("validation", "test") for m in (None, method)),
         paths.method(method) / "adapter", paths.method(method) / "merged",
+        *(paths.log(method, name) for name in ("training_log.jsonl", "rewards.json", "eval_results.json")),
     ]  # fmt: skip
     assert {path.as_posix() for path in expected} <= outs
 

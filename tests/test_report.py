@@ -57,7 +57,7 @@ def summary_of(after, baseline=None, **changes):
         "after": after,
         "rl_manifest": "assets/rl/starter/manifest.json",
         "checkpoint": {method: f"results/demo/{method}/merged" for method in after},
-        "facts": {"packages": {"torch": "2.13.0"}},
+        "made_with": {"seed": 0, "packages": {"torch": "2.13.0"}},
         "audit": AUDIT,
     }
     return build_summary(**(given | changes))

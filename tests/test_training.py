@@ -68,6 +68,13 @@ def test_the_same_seed_trains_the_same_adapter(trained, tiny_model, tmp_path) ->
     assert weights_sha256(tmp_path / "again" / "adapter") == weights_sha256(folder / "adapter")
 
 
+def test_the_adapters_configuration_repeats_in_every_process(trained) -> None:
+    folder, _, _ = trained
+    modules = json.loads((folder / "adapter/adapter_config.json").read_text())["target_modules"]
+    assert len(modules) == 14
+    assert modules == sorted(modules)
+
+
 def test_an_interrupted_training_resumes_and_ends_the_same(trained, tiny_model, tmp_path, monkeypatch) -> None:
     folder, facts, steps = trained
     monkeypatch.setenv(checkpoints.SAVE_EVERY, "0")

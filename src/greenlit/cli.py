@@ -56,6 +56,7 @@ def run(
     from greenlit.config import load_params
     from greenlit.entry import DEBUG, only_one
     from greenlit.repro import StageFailedError, repro
+    from greenlit.runs.records import record_run
     from greenlit.stopping import Stopped
     from greenlit.workspace import sweep
 
@@ -64,7 +65,7 @@ def run(
     if debug:
         os.environ[DEBUG] = "1"
     try:
-        with only_one("greenlit run"):
+        with only_one("greenlit run"), record_run(params, whole=not targets):
             if force:
                 sweep()
             repro(targets, force)
@@ -160,25 +161,62 @@ def params(
 
 
 @app.command()
-def preset(name: Annotated[str | None, typer.Argument(help="Which one; none lists them.")] = None) -> None:
-    """Swap params.yaml for a preset; one that you edited is kept as params.yaml.bak."""
-    from greenlit.config import load_params
+def preset(
+    name: Annotated[str | None, typer.Argument(help="Which one; none lists them.")] = None,
+    diff: Annotated[bool, typer.Option("--diff", help="Only print what would change.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace edits that are saved nowhere; kept as params.yaml.bak.")
+    ] = False,
+) -> None:
+    """Swap params.yaml for a preset, showing what changes; edits that are saved nowhere are not replaced."""
+    from greenlit import presets
 
-    presets = {path.stem: path for path in sorted(Path("presets").glob("*.yaml"))}
     if name is None:
-        for path in presets.values():
-            print(f"{path.stem:12s} {path.read_text().splitlines()[0].lstrip('# ')}")
+        print("\n".join(presets.described()))
         return
-    if name not in presets:
-        raise ConfigError(f"no preset {name!r}", hint=f"one of {', '.join(presets)}")
-    load_params(presets[name])
-    current = Path("params.yaml")
-    texts = {path.read_bytes() for path in presets.values()}
-    if current.exists() and current.read_bytes() not in texts:
-        current.replace("params.yaml.bak")
-        print("kept your params.yaml as params.yaml.bak", file=sys.stderr)
-    current.write_bytes(presets[name].read_bytes())
+    path = presets.preset_file(name)
+    changes = presets.to_preset(path)
+    if diff:
+        print_diff(changes, to_stderr=False)
+        return
+    kept = presets.swap(path, force)
+    print_diff(changes, to_stderr=True)
+    if kept:
+        print(f"kept your params.yaml as {kept}", file=sys.stderr)
     print(f"params.yaml is now the preset {name}; next: greenlit run", file=sys.stderr)
+
+
+@app.command("reproduce")
+def reproduce_command(
+    run: Annotated[str, typer.Argument(help="A record of results/runs/, or an experiment: its newest run.")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Run nothing: compare what lies here now with the record.")
+    ] = False,
+) -> None:
+    """Run a recorded run again from nothing, in a copy, and say what differs. Exit code 1 if anything does."""
+    from dotenv import load_dotenv
+
+    from greenlit.repro import StageFailedError
+    from greenlit.runs.reproduce import reproduce
+
+    load_dotenv(".env")
+    try:
+        same = reproduce(run, check)
+    except StageFailedError as failed:
+        print("a stage failed in the copy; its own message stands above", file=sys.stderr)
+        sys.exit(failed.code)
+    sys.exit(0 if same else 1)
+
+
+def print_diff(lines: list[str], to_stderr: bool) -> None:
+    """Print a unified diff, coloured on a terminal."""
+    from rich.console import Console
+    from rich.text import Text
+
+    colours = {"+": "green", "-": "red", "@": "cyan"}
+    console = Console(stderr=to_stderr, highlight=False, soft_wrap=True)
+    for line in lines:
+        console.print(Text(line, style=colours.get(line[:1], "")))
 
 
 @app.command()

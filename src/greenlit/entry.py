@@ -27,7 +27,8 @@ EXIT_CODE_FILE = "GREENLIT_EXIT_CODE_FILE"
 DEBUG = "GREENLIT_DEBUG"
 """Environment variable: 1 shows the traces of faults."""
 TRACE = WORK / "last_error.txt"
-_STAGE_OF_DVC = "DVC_STAGE"
+_STAGE_OF_DVC, _ROOT_OF_DVC = "DVC_STAGE", "DVC_ROOT"
+_COPIES_OF_DVC = Path(".dvc/tmp/exps")
 
 
 def run_stage(main: Callable[[], None]) -> None:
@@ -36,6 +37,7 @@ def run_stage(main: Callable[[], None]) -> None:
         sys.argv.remove("--debug")
         os.environ[DEBUG] = "1"
     _end_with_dvc()
+    _settle_in_copy()
     name = Path(sys.argv[0]).stem
     words = [part for word in sys.argv[1:] for part in word.split("=", 1)]
     if "--method" in words[:-1]:
@@ -52,6 +54,21 @@ def _end_with_dvc() -> None:
     """SIGTERM for us when DVC dies: killed, it would leave us running beside whoever starts next."""
     if _STAGE_OF_DVC in os.environ:
         end_with_parent()
+
+
+def _settle_in_copy() -> None:
+    """In DVC's copy for a queued experiment: settings, runs and verdicts of the checkout that it was made from.
+
+    Untracked files are not in the copy, and what a stage leaves there besides its outs is deleted with it.
+    """
+    home, here = Path(os.environ.get(_ROOT_OF_DVC, ".")).resolve(), Path.cwd()
+    if home / _COPIES_OF_DVC not in here.parents:
+        return
+    from dotenv import load_dotenv
+
+    load_dotenv(home / ".env")
+    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
+    os.environ.setdefault("GREENLIT_CACHE", str(home / WORK / "verdicts.sqlite"))
 
 
 def end_with_parent() -> None:

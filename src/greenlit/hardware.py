@@ -2,14 +2,38 @@
 
 import os
 import platform
+import shutil
+import subprocess
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from greenlit.errors import ConfigError
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-_PACKAGES = ("greenlit", "torch", "transformers", "trl", "peft", "datasets", "tokenizers", "numpy", "mlflow")
+_PACKAGES = (
+    "greenlit",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "scipy",
+    "pandas",
+    "sympy",
+    "radon",
+    "rapidfuzz",
+    "matplotlib",
+    "pydantic",
+    "mlflow",
+)
+"""Whose versions can change what a stage computes, renders or runs programs with."""
 
 
 def cores() -> int:
@@ -65,17 +89,71 @@ def quiet_libraries() -> None:
         os.environ.setdefault("HF_TOKEN", os.environ["HUGGING_FACE_HUB_TOKEN"])
 
 
+def made_with(seed: int) -> dict[str, Any]:
+    """What every manifest says of how it was made: the seed, and the facts below."""
+    return {"seed": seed, **facts()}
+
+
 def facts() -> dict[str, Any]:
-    """Versions and hardware, for manifests; imports nothing heavy."""
-    packages = {}
-    for name in _PACKAGES:
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            packages[name] = None
+    """Hardware and versions that can change a result; imports nothing heavy.
+
+    The same on every call on the same machine, so that files which hold it repeat byte by byte: no time, no free
+    memory, no process id. The git commit is not among them, because an unrelated commit would change such files; it
+    stands in the run's record.
+
+    Returns:
+        {"python", "system", "processor", "cores" (that this process may use), "memory_gib" (of the machine),
+        "gpus": [name], "gpu_driver", "threads" (per process of the numerical libraries; null: their own choice),
+        "packages": {name: version, null where it is not installed}}
+    """
+    import psutil
+
+    gpus, driver = _gpus()
+    threads = os.environ.get(_THREAD_VARIABLES[0], "")
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
         "cores": cores(),
-        "packages": packages,
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "gpus": list(gpus),
+        "gpu_driver": driver,
+        "threads": int(threads) if threads.isdecimal() else None,
+        "packages": {name: _version(name) for name in _PACKAGES},
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def _processor() -> str:
+    """The processor's model name: /proc/cpuinfo on Linux (not there on ARM), sysctl on macOS, else the architecture."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        named = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        return named[0] if named else platform.machine()
+    return _output_of(["sysctl", "-n", "machdep.cpu.brand_string"]) or platform.machine()
+
+
+@cache
+def _gpus() -> tuple[tuple[str, ...], str | None]:
+    """Names of NVIDIA's GPUs and their driver's version, as nvidia-smi tells them; none where there is none."""
+    listed = _output_of(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"])
+    rows = [tuple(part.strip() for part in line.rpartition(",")[::2]) for line in listed.splitlines() if "," in line]
+    return tuple(name for name, _ in rows), rows[0][1] if rows else None
+
+
+def _output_of(command: list[str]) -> str:
+    """What a small tool of the system prints; empty where it is missing, fails or hangs."""
+    if shutil.which(command[0]) is None:
+        return ""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -76,6 +76,10 @@ class Paths:
         """Results of one training run."""
         return Path("results") / self.experiment / name
 
+    def log(self, name: str, file: str) -> Path:
+        """A log of one training run, e.g. `training_log.jsonl`."""
+        return self.method(name) / "logs" / file
+
     def report(self, ending: str) -> Path:
         """A report file, e.g. `summary.json`."""
         return Path("results/reports") / f"{self.experiment}_{ending}"

@@ -187,7 +187,7 @@ def _facts(summary: Mapping[str, Any]) -> list[str]:
         ("rl_manifest", summary["rl_manifest"]),
         *((f"checkpoint of {method}", path) for method, path in summary["checkpoint"].items()),
         ("sandbox level", summary["sandbox_level"]),
-        *_flat(summary["facts"]),
+        *_flat({key: value for key, value in summary["made_with"].items() if key != "seed"}),
     ]
     return ["## How it was made", table(("what", "value"), rows)]
 

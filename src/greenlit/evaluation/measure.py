@@ -11,7 +11,7 @@ from greenlit.execution.cache import VerdictCache
 from greenlit.execution.judges import Judge
 from greenlit.generation.sample import sample
 from greenlit.grading import annotate
-from greenlit.hardware import workers
+from greenlit.hardware import made_with, workers
 from greenlit.jsonl import read_rows, write_json, write_rows
 from greenlit.paths import Paths
 from greenlit.problems.files import read_problems
@@ -57,6 +57,7 @@ def measure(model: Path, params: Params, paths: Paths, method: str | None) -> di
         params.annotate.model_dump(),
         params.seed,
     )
+    document["made_with"] = made_with(params.seed)
     write_json(paths.evaluation(method), document)
     return document
 

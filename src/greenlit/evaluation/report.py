@@ -26,7 +26,7 @@ def build_summary(
     after: Mapping[str, Mapping[str, Any]],
     rl_manifest: str,
     checkpoint: Mapping[str, str],
-    facts: Mapping[str, Any],
+    made_with: Mapping[str, Any],
     audit: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of results/reports/<experiment>_summary.json.
@@ -36,7 +36,7 @@ def build_summary(
         after: evaluations_after.json by method, in the order to show.
         rl_manifest: path of the pairs' manifest, relative to the project.
         checkpoint: merged model's folder by method, relative to the project.
-        facts: what else to tell about the run: hardware, packages, hashes.
+        made_with: seed, hardware and packages.
         audit: audit.json of the problems.
 
     Raises:
@@ -77,7 +77,7 @@ def build_summary(
         "resamples": baseline["settings"]["resamples"],
         "sandbox_level": baseline["level"],
         "mde": asdict(detectable_effect_of(baseline, "test")),
-        "facts": dict(facts),
+        "made_with": dict(made_with),
         "audit": {key: audit[key] for key in _AUDITED},
     }
 

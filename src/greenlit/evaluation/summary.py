@@ -165,6 +165,24 @@ def evaluation_document(
     }
 
 
+def flat_figures(document: Mapping[str, Any]) -> dict[str, float | int | None]:
+    """The content of eval_results.json: the figures of an evaluation with one level of keys.
+
+    Returns:
+        of the test split {"pass@1", "pass@1_low", "pass@1_high", "pass@1_n" (problems measured), ..., "greedy", ...,
+        "n" (problems)}, and the same of the other splits with the split's name before it: "validation_pass@1"
+    """
+    flat: dict[str, float | int | None] = {}
+    for split, figures in sorted(document["splits"].items(), key=lambda item: item[0] != "test"):
+        prefix = "" if split == "test" else f"{split}_"
+        for metric in metric_names(document["settings"]["ks"]):
+            found = figures[metric]
+            flat[f"{prefix}{metric}"] = found["value"]
+            flat |= {f"{prefix}{metric}_{key}": found[key] for key in ("low", "high", "n")}
+        flat[f"{prefix}n"] = len(figures["problems"])
+    return flat
+
+
 def detectable_effect_of(document: Mapping[str, Any], split: str) -> DetectableEffect:
     """The effect on pass@1 that this baseline allows to see; see `compare.detectable_effect`."""
     rows = document["splits"][split]["problems"].values()

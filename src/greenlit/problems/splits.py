@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from greenlit.config import Limits, PrepareParams
 from greenlit.errors import DataError
+from greenlit.execution.cache import VerdictCache
 from greenlit.execution.judges import Judge
 from greenlit.problems.audit import Audit
 from greenlit.problems.oracle import audit_oracles
@@ -13,7 +14,12 @@ from greenlit.types import SPLITS, Problem, Split
 
 
 def split_problems(
-    problems: Iterable[Problem | Dropped], params: PrepareParams, judge: Judge, audit: Audit, seed: int = 0
+    problems: Iterable[Problem | Dropped],
+    params: PrepareParams,
+    judge: Judge,
+    audit: Audit,
+    seed: int = 0,
+    cache: VerdictCache | None = None,
 ) -> dict[Split, list[Problem]]:
     """Problems by split, in the dataset's order.
 
@@ -38,7 +44,7 @@ def split_problems(
             by_split[problem.split].append(with_roles(problem, params.shown_tests))
     without_leaks(by_split, audit)
     limited = ((split, row) for split in SPLITS for row in _first(by_split[split], params.limits, split, audit))
-    audit.cases = audit_oracles(limited, params, judge, seed)
+    audit.cases = audit_oracles(limited, params, judge, seed, cache)
     kept = [case for case in audit.cases if not case.reason]
     return {split: [case.problem for case in kept if case.split == split] for split in SPLITS}
 

@@ -114,6 +114,7 @@ def fit(
             callbacks=[step_callback(on_step), checkpoint_callback(checkpoints, stopping)],
         )
         _silence(trainer)
+        _order_module_names(trainer.model)
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     trainer.save_model(str(adapter))
     for stray in ("README.md", "training_args.bin"):
@@ -125,6 +126,13 @@ def fit(
         "steps": steps,
         "train_loss": math.fsum(losses) / len(losses),
     }
+
+
+def _order_module_names(model: Any) -> None:
+    """PEFT keeps the names of the adapted modules in a set, whose order in adapter_config.json no seed decides."""
+    for config in getattr(model, "peft_config", {}).values():
+        if isinstance(config.target_modules, set):
+            config.target_modules = sorted(config.target_modules)
 
 
 def _silence(trainer: Any) -> None:
