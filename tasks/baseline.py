@@ -11,16 +11,21 @@ import sys
 from greenlit.config import load_params
 from greenlit.entry import run_stage
 from greenlit.evaluation.measure import measure
-from greenlit.evaluation.summary import detectable_effect_of, effect_sentence
+from greenlit.evaluation.summary import detectable_effect_of, effect_sentence, headline_figures
 from greenlit.hardware import quiet_libraries
 from greenlit.paths import BASE, Paths
+from greenlit.tracking.runs import tracked
 
 
 def main() -> None:
     """Run as params.yaml says; tell what change the test set is large enough to show."""
     quiet_libraries()
     params = load_params()
-    document = measure(BASE, params, Paths.of(params), None)
+    paths = Paths.of(params)
+    with tracked(params, "baseline", "annotate", "evaluate") as tracker:
+        document = measure(BASE, params, paths, None)
+        tracker.figures(headline_figures(document))
+        tracker.file(paths.evaluation(None))
     print(effect_sentence(detectable_effect_of(document, "test")), file=sys.stderr)
 
 

@@ -9,8 +9,10 @@ Params  seed, annotate, evaluate
 from greenlit.config import load_params_and_method
 from greenlit.entry import run_stage
 from greenlit.evaluation.measure import measure
+from greenlit.evaluation.summary import headline_figures
 from greenlit.hardware import quiet_libraries
 from greenlit.paths import Paths
+from greenlit.tracking.runs import tracked
 
 
 def main() -> None:
@@ -18,7 +20,10 @@ def main() -> None:
     params, name = load_params_and_method(__doc__)
     quiet_libraries()
     paths = Paths.of(params)
-    measure(paths.method(name) / "merged", params, paths, name)
+    with tracked(params, "evaluate", "annotate", "evaluate", method=name) as tracker:
+        document = measure(paths.method(name) / "merged", params, paths, name)
+        tracker.figures(headline_figures(document))
+        tracker.file(paths.evaluation(name))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ Writes  results/<e>/<m>/adapter/       LoRA adapter, or full weights
 Params  seed, methods.<m>
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import yaml
@@ -18,21 +20,32 @@ from greenlit.hardware import facts, limit_threads, quiet_libraries
 from greenlit.jsonl import atomic_write, write_json
 from greenlit.models import load_tokenizer, resolve, weights_sha256
 from greenlit.paths import Paths
-from greenlit.tracking import stage_run
+from greenlit.tracking.runs import Run, tracked
 from greenlit.training.callbacks import TrainingLog
 from greenlit.training.methods import METHODS
 from greenlit.training.rows import training_rows
 from greenlit.workspace import atomic_folder, work_dir
 
 
-def run(params: DpoParams | SftParams, name: str, experiment: str, seed: int, out: Path) -> None:
-    """Train one method; an interrupted run goes on from its last checkpoint."""
+def run(
+    params: DpoParams | SftParams,
+    name: str,
+    experiment: str,
+    seed: int,
+    out: Path,
+    open_run: Callable[[Path], AbstractContextManager[Run]],
+) -> None:
+    """Train one method; an interrupted run goes on from its last checkpoint.
+
+    Args:
+        open_run: opens the tracked run, given the folder of unfinished results.
+    """
     start = resolve(Path(params.start))
     settings = {"experiment": experiment, "name": name, "seed": seed, **params.model_dump()}
     rows = training_rows(params, load_tokenizer(start).eos_token)
     with (
         work_dir("train", settings, [Path(params.reads), start]) as work,
-        stage_run(experiment, "train", name, settings) as tracker,
+        open_run(work) as tracker,
         atomic_folder(out / "adapter") as adapter,
         TrainingLog(out / "logs") as log,
     ):
@@ -43,9 +56,12 @@ def run(params: DpoParams | SftParams, name: str, experiment: str, seed: int, ou
 
         result = METHODS[params.method](params, rows, start, work, adapter, seed, log_step)
         (adapter / "start.sha256").write_text(weights_sha256(start) + "\n")
-    write_json(out / "metrics.json", {"method": params.method, **result})
-    with atomic_write(out / "config.yaml") as stream:
-        yaml.safe_dump({**settings, "made_with": facts()}, stream, sort_keys=False)
+        write_json(out / "metrics.json", {"method": params.method, **result})
+        with atomic_write(out / "config.yaml") as stream:
+            yaml.safe_dump({**settings, "made_with": facts()}, stream, sort_keys=False)
+        tracker.figures(result)
+        for file in ("config.yaml", "metrics.json", "logs/training_log.jsonl", "logs/training_log.txt"):
+            tracker.file(out / file)
 
 
 def main() -> None:
@@ -53,7 +69,11 @@ def main() -> None:
     params, name = load_params_and_method(__doc__)
     quiet_libraries()
     limit_threads(1)
-    run(method_of(params, name), name, params.experiment, params.seed, Paths.of(params).method(name))
+
+    def open_run(work: Path) -> AbstractContextManager[Run]:
+        return tracked(params, "train", "methods", method=name, work=work, live=True)
+
+    run(method_of(params, name), name, params.experiment, params.seed, Paths.of(params).method(name), open_run)
 
 
 if __name__ == "__main__":
