@@ -29,7 +29,6 @@ def run(params: Params, name: str, paths: Paths) -> None:
     figures = {"after_test": summary["after_test"][name], "delta": summary["delta"][name]}
     inputs = {"reads": Path(method.reads), "start": Path(method.start), "test": paths.problems("test")}
     with tracked(params, "register", "methods", "register", method=name) as tracker:
-        tracker.figures(figures)
         header, parent = tracker.headers()
         version = register_model(
             merged,

@@ -191,8 +191,8 @@ def new_id() -> str:
 def entries() -> list[Entry]:
     """What lies in the spool, oldest first; parents stand before their children."""
     found = []
-    for folder in SPOOL.glob("[0-9a-f]*") if SPOOL.is_dir() else ():
-        entry = Entry(folder)
+    for path in SPOOL.glob("[0-9a-f]*/run.json"):
+        entry = Entry(path.parent)
         try:
             header = entry.header
         except (FileNotFoundError, ValidationError):

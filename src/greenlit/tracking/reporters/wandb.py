@@ -76,6 +76,7 @@ class WandbReporter(Reporter):
             save_code=False,
             disable_code=True,
             disable_job_creation=True,
+            host="",
             x_disable_meta=True,
             x_disable_machine_info=True,
             x_disable_stats=True,
