@@ -8,6 +8,7 @@ Params  annotate
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 from greenlit.config import AnnotateParams, load_params
@@ -21,11 +22,13 @@ from greenlit.jsonl import atomic_write, read_lines, read_rows, to_line
 from greenlit.paths import Paths
 from greenlit.problems.files import read_problems
 from greenlit.progress import progress
+from greenlit.tracking.runs import tracked
 from greenlit.types import Candidate
 
 
-def run(params: AnnotateParams, problems: Path, candidates: Path, annotated: Path, timings: Path) -> None:
-    """Judge all candidates, unless the judge in use can be fooled: rewards come from these verdicts."""
+def run(params: AnnotateParams, problems: Path, candidates: Path, annotated: Path, timings: Path) -> Counter[str]:
+    """Judge all candidates, unless the judge in use can be fooled: rewards come from these verdicts, counted here."""
+    verdicts: Counter[str] = Counter()
     total = sum(1 for _ in read_lines(candidates))
     known = read_problems(problems)
     with Judge(params, workers()) as judge:
@@ -40,13 +43,17 @@ def run(params: AnnotateParams, problems: Path, candidates: Path, annotated: Pat
             for row, judgement in annotate(known, read_rows(candidates, Candidate), judge, bar, cache):
                 rows.write(to_line(row))
                 times.write(json.dumps(timing(row, judgement)) + "\n")
+                verdicts[row.verdict] += 1
+    return verdicts
 
 
 def main() -> None:
     """Run as params.yaml says."""
     params = load_params()
     paths = Paths.of(params)
-    run(params.annotate, paths.problems("train"), paths.candidates, paths.annotated, paths.timings)
+    with tracked(params, "annotate", "annotate") as tracker:
+        verdicts = run(params.annotate, paths.problems("train"), paths.candidates, paths.annotated, paths.timings)
+        tracker.figures({"programs": verdicts.total(), "verdicts": verdicts})
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from greenlit.hardware import limit_threads, quiet_libraries
 from greenlit.models import write_pointer
 from greenlit.paths import BASE
 from greenlit.progress import progress
+from greenlit.tracking.runs import tracked
 from greenlit.workspace import atomic_folder, work_dir
 
 
@@ -34,7 +35,8 @@ def main() -> None:
     quiet_libraries()
     limit_threads(1)
     params = load_params()
-    run(params.base, params.seed, BASE)
+    with tracked(params, "base", "base"):
+        run(params.base, params.seed, BASE)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ import sys
 from greenlit.config import load_params
 from greenlit.entry import run_stage
 from greenlit.evaluation.measure import measure
-from greenlit.evaluation.summary import detectable_effect_of, effect_sentence
+from greenlit.evaluation.summary import detectable_effect_of, effect_sentence, headline_figures
 from greenlit.hardware import limit_threads, quiet_libraries
 from greenlit.paths import BASE, Paths
+from greenlit.tracking.runs import tracked
 
 
 def main() -> None:
@@ -21,7 +22,11 @@ def main() -> None:
     quiet_libraries()
     limit_threads(1)
     params = load_params()
-    document = measure(BASE, params, Paths.of(params), None)
+    paths = Paths.of(params)
+    with tracked(params, "baseline", "annotate", "evaluate") as tracker:
+        document = measure(BASE, params, paths, None)
+        tracker.figures(headline_figures(document))
+        tracker.file(paths.evaluation(None))
     print(effect_sentence(detectable_effect_of(document, "test")), file=sys.stderr)
 
 

@@ -12,15 +12,16 @@ from greenlit.config import BuildParams, load_params
 from greenlit.entry import run_stage
 from greenlit.errors import MismatchError
 from greenlit.hardware import made_with, quiet_libraries
-from greenlit.jsonl import atomic_writes, dump_json, to_line
+from greenlit.jsonl import atomic_writes, dump_json, read_json, to_line
 from greenlit.models import resolve, tokenizer_facts
 from greenlit.pairs.groups import by_problem
-from greenlit.pairs.manifest import Counts, manifest
+from greenlit.pairs.manifest import Counts, figures, manifest
 from greenlit.pairs.nbest import n_best
 from greenlit.pairs.pairs import preference_pairs, shuffle_verdicts
 from greenlit.paths import BASE, Paths
 from greenlit.problems.files import read_problems
 from greenlit.problems.prompts import prompt_hash, render
+from greenlit.tracking.runs import tracked
 
 
 def run(params: BuildParams, seed: int, problems: Path, annotated: Path, model: Path, out: Path) -> None:
@@ -58,7 +59,10 @@ def main() -> None:
     quiet_libraries()
     params = load_params()
     paths = Paths.of(params)
-    run(params.build, params.seed, paths.problems("train"), paths.annotated, BASE, paths.rl)
+    with tracked(params, "build", "build") as tracker:
+        run(params.build, params.seed, paths.problems("train"), paths.annotated, BASE, paths.rl)
+        tracker.figures(figures(read_json(paths.rl / "manifest.json")))
+        tracker.file(paths.rl / "manifest.json")
 
 
 if __name__ == "__main__":

@@ -10,10 +10,11 @@ Params  seed, annotate, evaluate
 from greenlit.config import load_params_and_method
 from greenlit.entry import run_stage
 from greenlit.evaluation.measure import measure
-from greenlit.evaluation.summary import flat_figures
+from greenlit.evaluation.summary import flat_figures, headline_figures
 from greenlit.hardware import limit_threads, quiet_libraries
 from greenlit.jsonl import write_json
 from greenlit.paths import Paths
+from greenlit.tracking.runs import tracked
 
 
 def main() -> None:
@@ -22,8 +23,12 @@ def main() -> None:
     quiet_libraries()
     limit_threads(1)
     paths = Paths.of(params)
-    document = measure(paths.method(name) / "merged", params, paths, name)
-    write_json(paths.log(name, "eval_results.json"), flat_figures(document))
+    with tracked(params, "evaluate", "annotate", "evaluate", method=name) as tracker:
+        document = measure(paths.method(name) / "merged", params, paths, name)
+        write_json(paths.log(name, "eval_results.json"), flat_figures(document))
+        tracker.figures(headline_figures(document))
+        tracker.file(paths.evaluation(name))
+        tracker.file(paths.log(name, "eval_results.json"))
 
 
 if __name__ == "__main__":

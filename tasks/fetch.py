@@ -14,6 +14,7 @@ from greenlit.hardware import facts, quiet_libraries
 from greenlit.jsonl import write_json
 from greenlit.paths import Paths
 from greenlit.problems.adapters import adapter_for
+from greenlit.tracking.runs import tracked
 from greenlit.workspace import atomic_folder
 
 
@@ -28,7 +29,10 @@ def main() -> None:
     """Run as params.yaml says."""
     quiet_libraries()
     params = load_params()
-    run(params.dataset, Paths.of(params).raw)
+    raw = Paths.of(params).raw
+    with tracked(params, "fetch", "dataset") as tracker:
+        run(params.dataset, raw)
+        tracker.file(raw / "source.json")
 
 
 if __name__ == "__main__":

@@ -14,11 +14,12 @@ from greenlit.hardware import quiet_libraries, workers
 from greenlit.jsonl import write_rows
 from greenlit.paths import BASE, Paths
 from greenlit.problems.files import read_problems
+from greenlit.tracking.runs import tracked
 from greenlit.workspace import work_dir
 
 
-def run(params: GenerateParams, seed: int, problems: Path, model: Path, candidates: Path) -> None:
-    """Sample; an interrupted run goes on where it stopped."""
+def run(params: GenerateParams, seed: int, problems: Path, model: Path, candidates: Path) -> int:
+    """Sample; an interrupted run goes on where it stopped. Returns how many candidates there are."""
     settings = {"params": params.model_dump(), "seed": seed}
     with work_dir("generate", settings, [problems, model]) as work:
         rows = sample(
@@ -31,7 +32,7 @@ def run(params: GenerateParams, seed: int, problems: Path, model: Path, candidat
             workers=workers(),
             label="generate",
         )
-        write_rows(candidates, rows)
+        return write_rows(candidates, rows)
 
 
 def main() -> None:
@@ -39,7 +40,9 @@ def main() -> None:
     quiet_libraries()
     params = load_params()
     paths = Paths.of(params)
-    run(params.generate, params.seed, paths.problems("train"), BASE, paths.candidates)
+    with tracked(params, "generate", "generate") as tracker:
+        count = run(params.generate, params.seed, paths.problems("train"), BASE, paths.candidates)
+        tracker.figures({"candidates": count})
 
 
 if __name__ == "__main__":

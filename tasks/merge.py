@@ -7,6 +7,7 @@ Params  methods.<m>
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 from greenlit.config import DpoParams, SftParams, load_params_and_method, method_of
 from greenlit.entry import run_stage
@@ -16,6 +17,7 @@ from greenlit.jsonl import read_json, read_rows, write_json
 from greenlit.models import load_tokenizer, resolve, weights_sha256
 from greenlit.paths import Paths
 from greenlit.problems.prompts import has_chat_template, render
+from greenlit.tracking.runs import tracked
 from greenlit.training.lora import merge
 from greenlit.training.model_card import model_card
 from greenlit.types import Problem
@@ -24,8 +26,8 @@ from greenlit.workspace import atomic_folder
 PROMPTS = 16
 
 
-def run(params: DpoParams | SftParams, name: str, seed: int, paths: Paths) -> None:
-    """Merge one method's adapter, and prove that nothing was lost."""
+def run(params: DpoParams | SftParams, name: str, seed: int, paths: Paths) -> dict[str, Any]:
+    """Merge one method's adapter, and prove that nothing was lost; returns what the proof measured."""
     folder = paths.method(name)
     start = resolve(Path(params.start))
     start_sha256 = weights_sha256(start)
@@ -57,6 +59,7 @@ def run(params: DpoParams | SftParams, name: str, seed: int, paths: Paths) -> No
         }
         write_json(out / "greenlit.json", manifest)
         (out / "README.md").write_text(model_card(name, paths.experiment, manifest), encoding="utf-8")
+    return result
 
 
 def main() -> None:
@@ -64,7 +67,11 @@ def main() -> None:
     params, name = load_params_and_method(__doc__)
     quiet_libraries()
     limit_threads(1)
-    run(method_of(params, name), name, params.seed, Paths.of(params))
+    paths = Paths.of(params)
+    with tracked(params, "merge", "methods", method=name) as tracker:
+        tracker.figures(run(method_of(params, name), name, params.seed, paths))
+        tracker.file(paths.method(name) / "merged" / "greenlit.json")
+        tracker.file(paths.method(name) / "merged" / "README.md")
 
 
 if __name__ == "__main__":

@@ -15,11 +15,12 @@ from greenlit.entry import run_stage
 from greenlit.execution.cache import VerdictCache
 from greenlit.execution.judges import Judge
 from greenlit.hardware import made_with, workers
-from greenlit.jsonl import write_json, write_rows
+from greenlit.jsonl import read_json, write_json, write_rows
 from greenlit.paths import Paths
 from greenlit.problems.adapters import adapter_for
-from greenlit.problems.audit import Audit, reason_lines, terminal_table
+from greenlit.problems.audit import Audit, audit_figures, reason_lines, terminal_table
 from greenlit.problems.splits import all_filled, split_problems
+from greenlit.tracking.runs import tracked
 from greenlit.types import FORMAT_VERSION, SPLITS
 
 
@@ -50,7 +51,13 @@ def _show(found: dict[str, Any]) -> None:
 def main() -> None:
     """Run as params.yaml says."""
     params = load_params()
-    run(params, Paths.of(params))
+    paths = Paths.of(params)
+    with tracked(params, "prepare", "dataset", "prepare", "annotate") as tracker:
+        try:
+            run(params, paths)
+        finally:
+            tracker.file(paths.audit)
+        tracker.figures(audit_figures(read_json(paths.audit)))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from greenlit.hardware import quiet_libraries
 from greenlit.jsonl import read_json
 from greenlit.paths import Paths
 from greenlit.registry.mlflow import already_registered, lineage_tags, register_model
-from greenlit.tracking import tracking_uri
+from greenlit.tracking.mlflow_store import tracking_uri
+from greenlit.tracking.runs import reached_end, tracked, untracked
 from greenlit.workspace import WORK, sha256_tree
 
 
@@ -27,15 +28,17 @@ def run(params: Params, name: str, paths: Paths) -> None:
     summary = read_json(paths.report("summary.json"))
     figures = {"after_test": summary["after_test"][name], "delta": summary["delta"][name]}
     inputs = {"reads": Path(method.reads), "start": Path(method.start), "test": paths.problems("test")}
-    version = register_model(
-        merged,
-        params.registration.model,
-        lineage_tags(inputs, params.base.model, params.seed, figures, Path()),
-        figures,
-        {"experiment": params.experiment, **method.model_dump()},
-        experiment=params.experiment,
-        record=record,
-    )
+    with tracked(params, "register", "methods", "register", method=name) as tracker:
+        header, parent = tracker.headers()
+        version = register_model(
+            merged,
+            params.registration.model,
+            lineage_tags(inputs, params.base.model, params.seed, figures, Path()),
+            figures,
+            header or untracked(params, "register", name),
+            record=record,
+            parent=parent,
+        )
     print(f"registered {version.name} version {version.version} ({params.experiment}/{name})", file=sys.stderr)
 
 
@@ -44,6 +47,7 @@ def main() -> None:
     params, name = load_params_and_method(__doc__)
     quiet_libraries()
     run(params, name, Paths.of(params))
+    reached_end(params, name)
 
 
 if __name__ == "__main__":

@@ -22,11 +22,12 @@ from greenlit.jsonl import read_json, read_json_lines, read_rows, write_json
 from greenlit.paths import Paths
 from greenlit.problems.files import read_problems
 from greenlit.problems.prompts import statement
+from greenlit.tracking.runs import tracked
 from greenlit.types import Annotated
 
 
-def run(params: Params, paths: Paths) -> None:
-    """Compare every method with the baseline, and write it down."""
+def run(params: Params, paths: Paths) -> tuple[dict[str, Any], list[Path]]:
+    """Compare every method with the baseline, and write it down; returns the summary and the pictures."""
     baseline = read_json(paths.evaluation(None))
     after = {name: read_json(paths.evaluation(name)) for name in params.methods}
     logs = {name: _log(paths.log(name, "training_log.jsonl")) for name in params.methods}
@@ -45,6 +46,7 @@ def run(params: Params, paths: Paths) -> None:
     write_tables(folder, summary, baseline, after, logs)
     pictures = write_plots(folder, summary, baseline, after, logs)
     write_markdown(paths.report("summary.md"), summary, _examples(params, paths, summary), pictures)
+    return summary, list(pictures.values())
 
 
 def _log(path: Path) -> list[dict[str, Any]]:
@@ -69,7 +71,12 @@ def main() -> None:
     """Run as params.yaml says."""
     quiet_libraries()
     params = load_params()
-    run(params, Paths.of(params))
+    paths = Paths.of(params)
+    with tracked(params, "report", "dataset", "methods", "report") as tracker:
+        summary, pictures = run(params, paths)
+        tracker.headline({key: summary[key] for key in ("baseline_test", "after_test", "delta")})
+        for file in (paths.report("summary.md"), paths.report("summary.json"), *pictures):
+            tracker.file(file)
 
 
 if __name__ == "__main__":

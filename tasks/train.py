@@ -9,6 +9,8 @@ Writes  results/<e>/<m>/adapter/       LoRA adapter, or full weights
 Params  seed, methods.<m>
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import yaml
@@ -19,22 +21,35 @@ from greenlit.hardware import limit_threads, made_with, quiet_libraries
 from greenlit.jsonl import atomic_write, write_json
 from greenlit.models import load_tokenizer, resolve, weights_sha256
 from greenlit.paths import Paths
-from greenlit.tracking import stage_run
+from greenlit.tracking.runs import Run, tracked
 from greenlit.training.callbacks import TrainingLog
 from greenlit.training.checkpoints import Checkpoints, copy_checkpoints
 from greenlit.training.methods import METHODS, REWARDS_MEAN
 from greenlit.training.rows import training_rows
 from greenlit.workspace import atomic_folder, sha256_file, work_dir
 
+LOGS = ("logs/training_log.jsonl", "logs/training_log.txt", "logs/rewards.json")
 
-def run(params: DpoParams | SftParams, name: str, experiment: str, seed: int, out: Path) -> None:
-    """Train one method; an interrupted run goes on from its last checkpoint."""
+
+def run(
+    params: DpoParams | SftParams,
+    name: str,
+    experiment: str,
+    seed: int,
+    out: Path,
+    open_run: Callable[[Path], AbstractContextManager[Run]],
+) -> None:
+    """Train one method; an interrupted run goes on from its last checkpoint.
+
+    Args:
+        open_run: opens the tracked run, given the folder of unfinished results.
+    """
     start = resolve(Path(params.start))
     settings = {"experiment": experiment, "name": name, "seed": seed, **params.model_dump()}
     rows = training_rows(params, load_tokenizer(start).eos_token)
     with (
         work_dir("train", settings, [Path(params.reads), start]) as work,
-        stage_run(experiment, "train", name, settings) as tracker,
+        open_run(work) as tracker,
         atomic_folder(out / "adapter") as adapter,
         TrainingLog(out / "logs") as log,
     ):
@@ -49,9 +64,12 @@ def run(params: DpoParams | SftParams, name: str, experiment: str, seed: int, ou
         log.write_rewards(REWARDS_MEAN[params.method])
         with atomic_folder(out / "checkpoints") as kept:
             copy_checkpoints(Checkpoints(work, 1), kept, params.keep_checkpoints)
-    write_json(out / "metrics.json", {"method": params.method, **result, "made_with": made_with(seed)})
-    with atomic_write(out / "config.yaml") as stream:
-        yaml.safe_dump({**settings, "inputs_sha256": inputs, "made_with": made_with(seed)}, stream, sort_keys=False)
+        write_json(out / "metrics.json", {"method": params.method, **result, "made_with": made_with(seed)})
+        with atomic_write(out / "config.yaml") as stream:
+            yaml.safe_dump({**settings, "inputs_sha256": inputs, "made_with": made_with(seed)}, stream, sort_keys=False)
+        tracker.figures(result)
+        for file in ("config.yaml", "metrics.json", *LOGS):
+            tracker.file(out / file)
 
 
 def main() -> None:
@@ -59,7 +77,11 @@ def main() -> None:
     params, name = load_params_and_method(__doc__)
     quiet_libraries()
     limit_threads(1)
-    run(method_of(params, name), name, params.experiment, params.seed, Paths.of(params).method(name))
+
+    def open_run(work: Path) -> AbstractContextManager[Run]:
+        return tracked(params, "train", "methods", method=name, work=work, live=True)
+
+    run(method_of(params, name), name, params.experiment, params.seed, Paths.of(params).method(name), open_run)
 
 
 if __name__ == "__main__":

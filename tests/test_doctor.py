@@ -1,5 +1,6 @@
 """`greenlit doctor` says what is wrong, what to do about it, and no secret."""
 
+import contextlib
 import json
 import os
 import socket
@@ -25,6 +26,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("GREENLIT_WORKERS", "MLFLOW_TRACKING_URI", "WANDB_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     return workspace.make_workspace(tmp_path, "tiny")
+
+
+def lines_of_trackers(folder: Path) -> list[Line]:
+    """What doctor says of the trackers of a project."""
+    with contextlib.chdir(folder):
+        return list(doctor.trackers())
 
 
 def examined(folder: Path, *arguments: str, code: int = 0) -> dict[str, Line]:
@@ -91,18 +98,43 @@ def test_outside_a_project_it_says_so_and_works(tmp_path: Path) -> None:
 
 def test_no_secret_is_shown(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "hush-hush-key")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://me:hush-hush-too@127.0.0.1:1")
+    (project / "params.yaml").open("a").write("tracking: {report_to: [mlflow, wandb]}\n")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:hush-hush-word@127.0.0.1:9")
     monkeypatch.setenv("HF_TOKEN", "hush-hush-token")
     for arguments in (["--json"], []):
         done = workspace.greenlit(project, "doctor", "--no-cheats", *arguments, code=1)
         assert "hush" not in done.stdout + done.stderr
-        assert "WANDB_API_KEY is set" in done.stdout
+        assert "offline: 127.0.0.1 does not answer" in done.stdout
         assert "http://me:***@127.0.0.1:9" in done.stdout
 
 
 def test_a_key_in_env_file_counts(project: Path) -> None:
-    (project / ".env").write_text("WANDB_API_KEY=hush\n")
-    assert examined(project)["wandb"].value.startswith("WANDB_API_KEY is set")
+    (project / ".env").write_text("WANDB_API_KEY=hush-hush\nWANDB_BASE_URL=http://127.0.0.1:1\n")
+    (project / "params.yaml").open("a").write("tracking: {report_to: [wandb, tensorboard]}\n")
+    lines = examined(project)
+    assert lines["wandb"].state == "yellow"
+    assert lines["wandb"].value.startswith("offline: 127.0.0.1 does not answer")
+    assert "wandb sync" in lines["wandb"].fix
+    assert lines["tensorboard"].value == "tensorboard --logdir .work/tensorboard"
+
+
+def test_trackers_that_nobody_wants_are_not_looked_at(project: Path) -> None:
+    assert not {"wandb", "tensorboard", "undelivered"} & {line.name for line in lines_of_trackers(project)}
+
+
+def test_what_waits_for_a_tracker_is_yellow_and_says_how_to_deliver_it(project: Path) -> None:
+    script = (
+        "from greenlit.config import load_params\nfrom greenlit.tracking.runs import tracked\n"
+        "with tracked(load_params(), 'build', 'build'): pass"
+    )
+    workspace.run(project, sys.executable, "-c", script)
+    (line,) = [line for line in lines_of_trackers(project) if line.name == "undelivered"]
+    assert (line.state, line.value) == ("yellow", "1 runs wait in .work/tracking (build)")
+    command = line.fix.split("`")[-2]
+    assert command == "python -m greenlit.tracking.delivery"
+    workspace.run(project, *command.replace("python", sys.executable).split())
+    assert "undelivered" not in {line.name for line in lines_of_trackers(project)}
 
 
 def test_bad_workers_are_red_and_the_rest_is_still_examined(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

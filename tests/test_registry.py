@@ -1,4 +1,4 @@
-"""Runs and registered models, against a real MLflow store in a SQLite file."""
+"""MLflow's store and its registered models, against a real store in a SQLite file."""
 
 import json
 import sqlite3
@@ -8,10 +8,12 @@ from contextlib import closing
 
 import pytest
 
-from greenlit import tracking
 from greenlit.errors import DataError, WorldError
-from greenlit.registry.mlflow import already_registered, git_commit, lineage_tags, register_model
+from greenlit.registry.mlflow import already_registered, lineage_tags, register_model
 from greenlit.secrets import without_password
+from greenlit.tracking import mlflow_store
+from greenlit.tracking.origin import git_commit
+from greenlit.tracking.spool import Header, new_id
 from greenlit.workspace import sha256_tree
 
 
@@ -23,7 +25,7 @@ def uri(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(uri):
-    return tracking.open_client(uri)
+    return mlflow_store.open_client(uri)
 
 
 def model(folder, content):
@@ -34,64 +36,41 @@ def model(folder, content):
     return folder
 
 
+def header(**changes):
+    given = {"id": new_id(), "experiment": "registry", "name": "register@dpo", "stage": "register"}
+    return Header(**given | {"report_to": [], "started": 1.0, "params": {"beta": 0.1}} | changes)
+
+
 def register(merged, name, uri, record, **changes):
-    given = {"tags": {"git_commit": "abc"}, "metrics": {"test": {"pass@1": 0.5}}, "params": {"beta": 0.1}}
-    return register_model(merged, name, **(given | changes), experiment="registry", record=record, uri=uri)
+    given = {"tags": {"git_commit": "abc"}, "metrics": {"test": {"pass@1": 0.5}}, "header": header()}
+    return register_model(merged, name, **(given | changes), record=record, uri=uri)
 
 
-# runs
-
-
-def test_a_stage_run_keeps_params_metrics_and_tags(uri, client):
-    params = {"methods": {"dpo": {"beta": 0.1, "lora": None}}, "seed": 0, **{f"p{i:03d}": i for i in range(150)}}
-    with tracking.stage_run("demo", "train", "dpo", params, {"git_commit": "abc"}, uri) as run:
-        run.log(1, {"loss": 0.5, "rewards/accuracies": 1, "note": "text", "lost": None, "nan": float("nan")})
-        run.log(2, {"loss": 0.25, "test": {"pass@1": 0.7}})
-    found = client.get_run(run.run_id)
-    assert found.info.status == "FINISHED"
-    assert found.info.run_name == "train@dpo"
-    assert found.data.params["methods.dpo.beta"] == "0.1"
-    assert len(found.data.params) == 153
-    assert found.data.metrics == {"loss": 0.25, "rewards/accuracies": 1.0, "test.pass_at_1": 0.7}
-    assert [point.step for point in client.get_metric_history(run.run_id, "loss")] == [1, 2]
-    assert (found.data.tags["stage"], found.data.tags["git_commit"]) == ("train", "abc")
-
-
-def test_a_stage_that_raises_leaves_a_failed_run(uri, client):
-    with pytest.raises(KeyError), tracking.stage_run("demo", "train", "dpo", {}, uri=uri) as run:
-        raise KeyError
-    assert client.get_run(run.run_id).info.status == "FAILED"
-
-
-def test_artifacts_lie_beside_the_database(uri, tmp_path):
-    (tmp_path / "file").write_text("x")
-    with tracking.stage_run("demo", "train", "dpo", {}, uri=uri) as run:
-        run.log_artifacts(tmp_path, "things")
-    beside = tracking.sqlite_file(uri).parent / "mlartifacts"
-    assert [path.read_text() for path in beside.rglob("things/file")] == ["x"]
+# the store
 
 
 def test_the_store_is_the_environments_or_a_file_in_the_project(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert tracking.tracking_uri() == "sqlite:///mlflow.db"
+    assert mlflow_store.tracking_uri() == "sqlite:///mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5000")
-    assert tracking.tracking_uri() == "http://localhost:5000"
-    assert tracking.sqlite_file("http://localhost:5000") is None
+    assert mlflow_store.tracking_uri() == "http://localhost:5000"
+    assert mlflow_store.sqlite_file("http://localhost:5000") is None
 
 
 def test_an_unusable_store_is_the_worlds_fault_and_keeps_its_password(tmp_path):
     (tmp_path / "mlflow.db").write_text("no database")
-    bad = f"sqlite:///{tmp_path}/mlflow.db"
-    with pytest.raises(WorldError, match="MLflow at"), tracking.stage_run("demo", "train", "dpo", {}, uri=bad):
-        pytest.fail("the run must not open")
+    with pytest.raises(WorldError, match="MLflow at"):
+        mlflow_store.open_client(f"sqlite:///{tmp_path}/mlflow.db")
+    with pytest.raises(WorldError, match=r"MLflow at http://me:\*\*\*@127.0.0.1:1: .*refused"):
+        mlflow_store.open_client("http://me:secret@127.0.0.1:1")
     assert without_password("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
-    assert tracking.uri_hash("http://a:b@c") != tracking.uri_hash("http://a:c@c")
+    assert mlflow_store.uri_hash("http://a:b@c") != mlflow_store.uri_hash("http://a:c@c")
 
 
-def test_first_runs_in_a_fresh_project_are_silent_send_no_telemetry_and_do_not_break_each_other(tmp_path):
+def test_first_clients_in_a_fresh_project_are_silent_send_no_telemetry_and_do_not_break_each_other(tmp_path):
     code = (
-        "import sys; from greenlit.tracking import stage_run; assert 'mlflow' not in sys.modules\n"
-        "with stage_run('demo', 'train', 'dpo', {'a': 1}) as run: run.log(0, {'loss': 1.0})\n"
+        "import sys; from greenlit.tracking.mlflow_store import *; assert 'mlflow' not in sys.modules\n"
+        "client = open_client(tracking_uri()); client.create_run(experiment_id(client, 'demo', tracking_uri()))\n"
         "from mlflow.telemetry.utils import is_telemetry_disabled; assert is_telemetry_disabled()"
     )
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(sys.path), "HOME": str(tmp_path)}
@@ -100,7 +79,7 @@ def test_first_runs_in_a_fresh_project_are_silent_send_no_telemetry_and_do_not_b
     said = [process.communicate()[0] for process in running]
     assert ([process.returncode for process in running], said) == ([0, 0], ["", ""])
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection:
-        assert connection.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone() == (2,)
+        assert connection.execute("SELECT count(*) FROM runs").fetchone() == (2,)
     assert not (tmp_path / "mlruns").exists()
 
 
@@ -140,6 +119,17 @@ def test_a_version_carries_its_lineage_and_its_run_the_figures(tmp_path, uri, cl
     assert client.get_registered_model("lineage").aliases == {}
 
 
+def test_a_version_comes_from_the_run_that_is_tracked_below_its_parent(tmp_path, uri, client):
+    parent = header(stage=None, name="registry_now")
+    child = header(report_to=["mlflow"], parent=parent.id)
+    merged = model(tmp_path / "merged", b"tracked")
+    found = register(merged, "tracked", uri, tmp_path / "r.json", header=child, parent=parent)
+    run = client.get_run(found.run_id)
+    assert run.data.tags["greenlit_run"] == child.id
+    assert client.get_run(run.data.tags["mlflow.parentRunId"]).info.run_name == "registry_now"
+    assert run.data.metrics == {"test.pass_at_1": 0.5}
+
+
 def test_the_files_come_back_as_they_went(tmp_path, uri, client):
     merged = model(tmp_path / "merged", b"round trip")
     version = register(merged, "files", uri, tmp_path / "r.json").version
@@ -167,7 +157,7 @@ def test_what_is_registered_is_known_without_mlflow(tmp_path, uri, client):
 def test_a_deleted_or_new_database_is_not_believed_to_hold_the_model(tmp_path):
     database, record = tmp_path / "mlflow.db", tmp_path / "r.json"
     local = f"sqlite:///{database}"
-    known = {"name": "m", "version": "1", "sha256": "a" * 64, "uri_hash": tracking.uri_hash(local)}
+    known = {"name": "m", "version": "1", "sha256": "a" * 64, "uri_hash": mlflow_store.uri_hash(local)}
     record.write_text(json.dumps(known))
     assert not already_registered(record, "m", "a" * 64, local)
     assert not database.exists()
@@ -201,9 +191,12 @@ def test_a_failed_upload_leaves_no_version_and_no_record(tmp_path, uri, client, 
     def full(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("greenlit.tracking.StageRun.log_artifacts", full)
+    monkeypatch.setattr("greenlit.tracking.reporters.mlflow.MlflowReporter.folder", full)
+    failing = header(experiment="failing")
     with pytest.raises(OSError, match="disk full"):
-        register(model(tmp_path / "merged", b"failing"), "failing", uri, tmp_path / "r.json")
+        register(model(tmp_path / "merged", b"failing"), "failing", uri, tmp_path / "r.json", header=failing)
+    (run,) = client.search_runs([client.get_experiment_by_name("failing").experiment_id])
+    assert run.info.status == "FAILED"
     assert client.search_model_versions("name = 'failing'") == []
     assert not (tmp_path / "r.json").exists()
 

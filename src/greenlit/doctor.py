@@ -8,7 +8,6 @@ import itertools
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,6 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
 
 import psutil
 
@@ -26,7 +24,10 @@ from greenlit.config import PARAMS, AnnotateParams, Params, load_params
 from greenlit.errors import ConfigError, SandboxError
 from greenlit.hardware import cores, workers
 from greenlit.secrets import without_password
-from greenlit.tracking import sqlite_file, tracking_uri
+from greenlit.tracking import delivery, spool
+from greenlit.tracking.mlflow_store import store_fault, tracking_uri
+from greenlit.tracking.reporters import wandb
+from greenlit.tracking.reporters.tensorboard import FOLDER as TENSORBOARD
 
 if TYPE_CHECKING:
     from greenlit.execution.cheats.host import Host
@@ -35,8 +36,21 @@ if TYPE_CHECKING:
 
 State = Literal["green", "yellow", "red"]
 
-NEEDED = ("torch", "transformers", "trl", "peft", "datasets", "tokenizers", "numpy", "mlflow", "dvc", "prefect")
-OPTIONAL = ("accelerate", "vllm", "wandb")
+NEEDED = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "tokenizers",
+    "numpy",
+    "mlflow",
+    "wandb",
+    "tensorboard",
+    "dvc",
+    "prefect",
+)
+OPTIONAL = ("accelerate", "vllm")
 PYTHON = (3, 11)
 LOCK = Path("requirements.lock")
 DISK_RED_GIB, DISK_YELLOW_GIB = 1, 5
@@ -213,34 +227,53 @@ def gpu() -> Iterator[Line]:
 
 
 def trackers() -> Iterator[Line]:
-    """MLflow's store, and whether W&B could log in. Secrets are never shown."""
+    """Those that `tracking.report_to` names (MLflow keeps the models too), and what waits. Secrets are never shown."""
+    params, _ = read_params()
+    chosen = params.tracking.report_to if params else ["mlflow"]
+    yield _mlflow()
+    if "wandb" in chosen:
+        yield _wandb()
+    if "tensorboard" in chosen:
+        shown = f"tensorboard --logdir {TENSORBOARD}"
+        missing = _installed("tensorboard") is None
+        yield Line(
+            "trackers",
+            "tensorboard",
+            "red" if missing else "green",
+            "not installed" if missing else shown,
+            _INSTALL if missing else None,
+        )
+    waiting = delivery.undelivered()
+    if waiting:
+        text = (
+            f"{len(waiting)} runs wait in {spool.SPOOL} ({', '.join(waiting[:3])}{', ...' if len(waiting) > 3 else ''})"
+        )
+        fix = (
+            "see that the trackers answer; then `greenlit run` delivers them, or `python -m greenlit.tracking.delivery`"
+        )
+        yield Line("trackers", "undelivered", "yellow", text, fix)
+
+
+def _mlflow() -> Line:
     uri = tracking_uri()
     shown = without_password(uri)
-    fault = _store_fault(uri)
-    if fault:
-        fix = "check MLFLOW_TRACKING_URI; unset it to use mlflow.db in the project"
-        yield Line("trackers", "mlflow", "red", f"{shown}: {fault}", fix)
-    else:
-        yield Line("trackers", "mlflow", "green", shown)
-    key = "WANDB_API_KEY is set" if os.environ.get("WANDB_API_KEY") else "no WANDB_API_KEY"
-    yield Line("trackers", "wandb", "green", f"{key}; {'installed' if _installed('wandb') else 'not installed'}")
+    fault = store_fault(uri)
+    if not fault:
+        return Line("trackers", "mlflow", "green", shown)
+    fix = "check MLFLOW_TRACKING_URI; unset it to use mlflow.db in the project"
+    return Line("trackers", "mlflow", "red", f"{shown}: {fault}", fix)
 
 
-def _store_fault(uri: str) -> str | None:
-    """Why the store cannot be used, or None."""
-    file = sqlite_file(uri)
-    if file is not None:
-        place = file if file.exists() else file.parent
-        return None if os.access(place, os.W_OK) else f"{place} cannot be written"
-    parts = urlsplit(uri)
-    if parts.scheme not in {"http", "https"}:
-        return None
-    try:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        socket.create_connection((parts.hostname or "", port), timeout=3).close()
-    except (OSError, ValueError) as error:
-        return without_password(str(error))
-    return None
+def _wandb() -> Line:
+    if _installed("wandb") is None:
+        return Line("trackers", "wandb", "red", "not installed", _INSTALL)
+    why = wandb.why_offline()
+    if why is None:
+        return Line("trackers", "wandb", "green", f"online, {without_password(wandb.server())}")
+    if why.startswith("WANDB_MODE"):
+        return Line("trackers", "wandb", "green", why)
+    fix = f"set WANDB_API_KEY (.env will do), or upload later: `wandb sync {wandb.FOLDER}/offline-run-*`"
+    return Line("trackers", "wandb", "yellow", f"offline: {why}", fix)
 
 
 def _output(command: list[str]) -> str | None:

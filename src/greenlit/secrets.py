@@ -1,27 +1,65 @@
-"""Secrets stay out of what Greenlit writes: values of variables whose names say so become `***`."""
+"""Secrets stay out of what Greenlit writes: values of variables whose names say so become `***`.
+
+Secrets are those of the environment and those of `.env` in the project's folder, which stages that run programs of
+others never load.
+"""
 
 import os
 import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
-_NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIAL", re.IGNORECASE)
+ENV_FILE = Path(".env")
+_NAMES = re.compile(r"TOKEN(?!I[SZ])|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIAL", re.IGNORECASE)
 _SHORTEST = 6
 """A shorter value is no secret worth the name, and would be found in ordinary words."""
+_HIDDEN = "***"
 
 
 def secret_names() -> list[str]:
-    """Variables of the environment that hold secrets."""
-    return sorted(name for name in os.environ if _NAMES.search(name))
+    """Variables of the environment and of `.env` that hold secrets."""
+    return sorted(name for name in {**_env_file(), **os.environ} if _NAMES.search(name))
 
 
 def redacted(text: str) -> str:
-    """The text without the secrets of the environment, and without passwords in URLs."""
-    values = {os.environ[name] for name in secret_names()}
+    """The text without the secrets, plain or as a URL writes them, and without passwords in URLs."""
+    known = [source[name] for source in (os.environ, _env_file()) for name in source if _NAMES.search(name)]
+    values = {form for value in known if len(value) >= _SHORTEST for form in (value, quote(value, safe=""))}
     for value in sorted(values, key=len, reverse=True):
-        if len(value) >= _SHORTEST:
-            text = text.replace(value, "***")
+        text = text.replace(value, _HIDDEN)
     return without_password(text)
+
+
+def redacted_values(value: Any) -> Any:
+    """The same for every text in nested lists and mappings, the keys among them; other values stay as they are."""
+    if isinstance(value, str):
+        return redacted(value)
+    if isinstance(value, dict):
+        return {redacted_values(key): redacted_values(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted_values(item) for item in value]
+    return value
 
 
 def without_password(text: str) -> str:
     """`postgresql://me:secret@host/db` -> `postgresql://me:***@host/db`."""
-    return re.sub(r"(://[^:/@\s]*):[^@/\s]*@", r"\1:***@", text)
+    return re.sub(r"(://[^:/@\s]*):[^@/\s]*@", rf"\1:{_HIDDEN}@", text)
+
+
+def _env_file() -> dict[str, str]:
+    """What stands in `.env`, empty where there is none."""
+    try:
+        state = ENV_FILE.stat()
+    except OSError:
+        return {}
+    return _read_env_file(ENV_FILE.resolve(), state.st_mtime_ns, state.st_size)
+
+
+@cache
+def _read_env_file(path: Path, mtime_ns: int, size: int) -> dict[str, str]:
+    """Read once for each state of the file."""
+    from dotenv import dotenv_values
+
+    return {name: value for name, value in dotenv_values(path).items() if value}

@@ -27,6 +27,8 @@ from greenlit.config.sections import (
     Section,
     SftParams,
     StarterModelParams,
+    Tracker,
+    TrackingParams,
     TrainingParams,
     json_schema,
 )
@@ -53,6 +55,8 @@ __all__ = [
     "Section",
     "SftParams",
     "StarterModelParams",
+    "Tracker",
+    "TrackingParams",
     "TrainingParams",
     "json_schema",
     "load_params",

@@ -256,6 +256,16 @@ class RegisterParams(Section):
     """Registered model name; each method's merged model becomes a version of it."""
 
 
+Tracker = Literal["mlflow", "wandb", "tensorboard"]
+
+
+class TrackingParams(Section):
+    """Where runs are shown; changes no result, so no stage depends on it."""
+
+    report_to: list[Tracker] = ["mlflow"]
+    """Keys of tracking.reporters.REPORTERS, any of them or none; their URIs and keys come from the environment."""
+
+
 class Params(Section):
     """params.yaml: one experiment."""
 
@@ -274,6 +284,7 @@ class Params(Section):
     evaluate: EvaluateParams = EvaluateParams()
     report: ReportParams = ReportParams()
     registration: RegisterParams = Field(default=RegisterParams(), alias="register")
+    tracking: TrackingParams = TrackingParams()
 
 
 def json_schema() -> dict[str, Any]:

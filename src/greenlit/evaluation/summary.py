@@ -183,6 +183,14 @@ def flat_figures(document: Mapping[str, Any]) -> dict[str, float | int | None]:
     return flat
 
 
+def headline_figures(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of an evaluation by split, without those of each problem and each error."""
+    return {
+        split: {key: value for key, value in figures.items() if key not in {"problems", "errors"}}
+        for split, figures in document["splits"].items()
+    }
+
+
 def detectable_effect_of(document: Mapping[str, Any], split: str) -> DetectableEffect:
     """The effect on pass@1 that this baseline allows to see; see `compare.detectable_effect`."""
     rows = document["splits"][split]["problems"].values()

@@ -1,7 +1,7 @@
 """manifest.json: what nbest.jsonl and pairs.jsonl were made from, and what they hold."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -77,6 +77,11 @@ class Counts:
             return {"chosen_mean_tokens": None, "rejected_mean_tokens": None}
         chosen, rejected = fmean(self._chosen_tokens), fmean(self._rejected_tokens)
         return {"chosen_mean_tokens": round(chosen, 2), "rejected_mean_tokens": round(rejected, 2)}
+
+
+def figures(made: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of a manifest."""
+    return {key: value for key, value in made.items() if key not in {"format", "settings", "inputs_sha256"}}
 
 
 def manifest(counts: Counts, settings: dict[str, Any], inputs: dict[str, Path], sandbox_level: str) -> dict[str, Any]:

@@ -73,6 +73,15 @@ class Audit:
         }
 
 
+def audit_figures(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of audit.json, without the problems' names."""
+    return {
+        **{key: found[key] for key in ("kept", "grades", "quarantined_by_split", "marks", "mutants")},
+        "dropped": sum(found["dropped_by_reason"].values()),
+        "reference_passes": found["reference_passes"],
+    }
+
+
 def _counted(names: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(names).items()))
 

@@ -9,15 +9,19 @@ What is known to be registered stands in a small local record, so that a run wit
 
 import json
 import sqlite3
-import subprocess
-from collections.abc import Mapping
-from contextlib import closing
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from greenlit import jsonl, tracking
+from greenlit import jsonl
 from greenlit.errors import DataError
+from greenlit.tracking import mlflow_store
+from greenlit.tracking.origin import git_commit
+from greenlit.tracking.reporters.mlflow import MlflowReporter
+from greenlit.tracking.spool import Header, State
 from greenlit.workspace import sha256_path, sha256_tree
 
 if TYPE_CHECKING:
@@ -57,20 +61,6 @@ def lineage_tags(
     }
 
 
-def git_commit(root: Path) -> str:
-    """The commit checked out in a folder, `+changes` when tracked files differ from it, `unknown` outside of git."""
-    try:
-        commit, status = (
-            subprocess.run(
-                ["git", "-C", str(root), *command], capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-        )
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        return "unknown"
-    return f"{commit}+changes" if status else commit
-
-
 def already_registered(record: Path, name: str, sha256: str, uri: str) -> bool:
     """Do we know, without MLflow, that this model is a version of `name` in this store?
 
@@ -87,9 +77,9 @@ def already_registered(record: Path, name: str, sha256: str, uri: str) -> bool:
         return False
     if not isinstance(known, dict):
         return False
-    if [known.get(key) for key in ("name", "sha256", "uri_hash")] != [name, sha256, tracking.uri_hash(uri)]:
+    if [known.get(key) for key in ("name", "sha256", "uri_hash")] != [name, sha256, mlflow_store.uri_hash(uri)]:
         return False
-    database = tracking.sqlite_file(uri)
+    database = mlflow_store.sqlite_file(uri)
     return database is None or _in_database(database, name, sha256)
 
 
@@ -111,10 +101,10 @@ def register_model(
     name: str,
     tags: Mapping[str, str],
     metrics: Mapping[str, Any],
-    params: Mapping[str, Any],
+    header: Header,
     *,
-    experiment: str,
     record: Path,
+    parent: Header | None = None,
     uri: str | None = None,
 ) -> Registered:
     """Make the merged model a version of the registered model `name`, unless these very files already are one.
@@ -123,10 +113,10 @@ def register_model(
         merged: folder with weights, configuration and tokenizer.
         tags: lineage, see `lineage_tags`; the hash of the files is added.
         metrics: numbers of the run, nested or flat.
-        params: our parameters, nested or flat.
-        experiment: MLflow experiment that holds the run.
+        header: the run that the version comes from; it is found, or begun.
         record: local note for `already_registered`.
-        uri: the store; `tracking.tracking_uri()` when not given.
+        parent: the run's parent.
+        uri: the store; `mlflow_store.tracking_uri()` when not given.
 
     Raises:
         DataError: `merged` is no folder, or empty.
@@ -134,24 +124,40 @@ def register_model(
     """
     if not merged.is_dir() or not any(merged.iterdir()):
         raise DataError(f"{merged}: no merged model here", hint="run the stage that writes it: `dvc repro merge`")
-    uri = uri or tracking.tracking_uri()
+    uri = uri or mlflow_store.tracking_uri()
     sha256 = sha256_tree(merged)
-    client = tracking.open_client(uri)
-    with tracking.mlflow_faults(uri):
+    client = mlflow_store.open_client(uri)
+    with mlflow_store.mlflow_faults(uri):
         registered = _find(client, name, sha256)
-    if registered is None:
-        tags = {**{tracking.store_key(key): value for key, value in tags.items()}, HASH_TAG: sha256}
-        with tracking.stage_run(experiment, "register", name, params, tags, uri) as run:
-            run.log(0, metrics)
-            source = run.log_artifacts(merged, _FOLDER)
-            _ensure_model(client, name)
-            version = client.create_model_version(name, source, run.run_id, tags=tags)
-        registered = Registered(name, str(version.version), run.run_id, sha256, created=True)
+        if registered is None:
+            tags = {**{mlflow_store.store_key(key): value for key, value in tags.items()}, HASH_TAG: sha256}
+            with _run(header, parent, uri) as run:
+                run.figures(metrics, time.time())
+                for key, value in tags.items():
+                    client.set_tag(run.run_id, key, value)
+                source = run.folder(merged, _FOLDER)
+                _ensure_model(client, name)
+                version = client.create_model_version(name, source, run.run_id, tags=tags)
+            registered = Registered(name, str(version.version), run.run_id, sha256, created=True)
     jsonl.write_json(
         record,
-        {"name": name, "version": registered.version, "sha256": sha256, "uri_hash": tracking.uri_hash(uri)},
+        {"name": name, "version": registered.version, "sha256": sha256, "uri_hash": mlflow_store.uri_hash(uri)},
     )
     return registered
+
+
+@contextmanager
+def _run(header: Header, parent: Header | None, uri: str) -> Iterator[MlflowReporter]:
+    """The run in MLflow; it ends finished, or failed when the block raises."""
+    if parent:
+        MlflowReporter(parent, {}, uri)
+    run = MlflowReporter(header, {}, uri)
+    state: State = "failed"
+    try:
+        yield run
+        state = "finished"
+    finally:
+        run.state(state, time.time(), "")
 
 
 def _find(client: "MlflowClient", name: str, sha256: str) -> Registered | None:
