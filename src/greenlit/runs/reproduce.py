@@ -31,9 +31,11 @@ def find_record(run: str) -> Path:
     of_experiment = [path for path, record in records.items() if record["experiment"] == run]
     if of_experiment:
         return max(of_experiment, key=lambda path: (records[path]["started"], path.stat().st_mtime))
-    known = sorted({record["experiment"] for record in records.values()} | {path.stem for path in records})
-    close = difflib.get_close_matches(run, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"one of {', '.join(known)}" if known else "`greenlit run` first"
+    experiments = sorted({record["experiment"] for record in records.values()})
+    close = difflib.get_close_matches(run, [*experiments, *(path.stem for path in records)], n=1)
+    hint = "`greenlit run` first"
+    if experiments:
+        hint = f"did you mean {close[0]}?" if close else f"an experiment ({', '.join(experiments)}), or a record's name"
     raise ConfigError(f"no run {run!r} in {RUNS}/", hint=hint)
 
 
