@@ -14,7 +14,7 @@ from greenlit.config import Params, load_params
 from greenlit.entry import run_stage
 from greenlit.execution.judge import Judge
 from greenlit.hardware import workers
-from greenlit.jsonl import write_json, write_rows
+from greenlit.jsonl import atomic_writes, dump_json, to_line
 from greenlit.paths import Paths
 from greenlit.problems.adapters import adapter_for
 from greenlit.problems.audit import Audit, reason_lines, terminal_table
@@ -30,13 +30,15 @@ def run(params: Params, paths: Paths) -> None:
     with Judge(params.annotate, workers()) as judge:
         by_split = split_problems(problems, params.prepare, judge, audit, params.seed)
         facts = {"format": FORMAT_VERSION, "dataset": params.dataset.name, "sandbox_level": judge.level}
-    write_rows(paths.quarantine, audit.quarantined())
     found = audit.as_dict()
-    write_json(paths.audit, {**facts, **found})
+    with atomic_writes(paths.quarantine, paths.audit) as (quarantine, told):
+        quarantine.writelines(map(to_line, audit.quarantined()))
+        dump_json(told, {**facts, **found})
     _show(found)
     all_filled(by_split, params.dataset.name, adapter.evaluation_only)
-    for split in SPLITS:
-        write_rows(paths.problems(split), by_split[split])
+    with atomic_writes(*map(paths.problems, SPLITS)) as files:
+        for file, split in zip(files, SPLITS, strict=True):
+            file.writelines(map(to_line, by_split[split]))
 
 
 def _show(found: dict[str, Any]) -> None:
