@@ -15,7 +15,7 @@ from greenlit.entry import run_stage
 from greenlit.execution.cache import VerdictCache
 from greenlit.execution.judges import Judge
 from greenlit.hardware import made_with, workers
-from greenlit.jsonl import read_json, write_json, write_rows
+from greenlit.jsonl import atomic_writes, dump_json, read_json, to_line
 from greenlit.paths import Paths
 from greenlit.problems.adapters import adapter_for
 from greenlit.problems.audit import Audit, audit_figures, reason_lines, terminal_table
@@ -32,13 +32,15 @@ def run(params: Params, paths: Paths) -> None:
     with Judge(params.annotate, workers()) as judge, VerdictCache() as cache:
         by_split = split_problems(problems, params.prepare, judge, audit, params.seed, cache)
         facts = {"format": FORMAT_VERSION, "dataset": params.dataset.name, "sandbox_level": judge.level}
-    write_rows(paths.quarantine, audit.quarantined())
     found = audit.as_dict()
-    write_json(paths.audit, {**facts, **found, "made_with": made_with(params.seed)})
+    with atomic_writes(paths.quarantine, paths.audit) as (quarantine, told):
+        quarantine.writelines(map(to_line, audit.quarantined()))
+        dump_json(told, {**facts, **found, "made_with": made_with(params.seed)})
     _show(found)
     all_filled(by_split, params.dataset.name, adapter.evaluation_only)
-    for split in SPLITS:
-        write_rows(paths.problems(split), by_split[split])
+    with atomic_writes(*map(paths.problems, SPLITS)) as files:
+        for file, split in zip(files, SPLITS, strict=True):
+            file.writelines(map(to_line, by_split[split]))
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -22,13 +22,19 @@ def as_known(fault: BaseException) -> GreenlitError | None:
         return WorldError("a process of ours died, most likely for lack of memory", hint=_FEWER)
     if isinstance(fault, sqlite3.OperationalError) and "locked" in text:
         return WorldError(f"another process holds a database ({first_line(fault)})", hint="wait for it, or end it")
-    place = f"{fault.filename}: " if isinstance(fault, OSError) and fault.filename else ""
     number = fault.errno if isinstance(fault, OSError) else None
+    place = _place(fault) if isinstance(fault, OSError) else ""
     if number in {errno.ENOSPC, errno.EDQUOT} or _says_full(text):
         return WorldError(f"{place}the disk is full", hint=f"free some space; {GO_ON}")
     if number in {errno.EROFS, errno.EACCES, errno.EPERM} or "readonly database" in text:
         return ConfigError(f"{place}no right to do that ({first_line(fault)})", hint="make it writable, or move away")
     return _of_the_system(fault, number, place)
+
+
+def _place(fault: OSError) -> str:
+    """The file; of two, as in a copy, the one that is written."""
+    name = fault.filename2 or fault.filename
+    return f"{name}: " if name else ""
 
 
 def _of_the_system(fault: BaseException, number: int | None, place: str) -> GreenlitError | None:
