@@ -157,7 +157,7 @@ def test_long_edits_are_told_in_part(project: Path) -> None:
         ("../params", None, "error: no preset '../params'\n"),
         ("bad", b"experiment: x\nseed: -1\n", "\npresets/bad.yaml: dataset: is missing\n"),
         ("bad", b"a: [1", "error: presets/bad.yaml:1: not YAML"),
-        ("bad", b"\xff", "error: presets/bad.yaml: not UTF-8 (byte 0xff)"),
+        ("bad", b"\xff", "error: presets/bad.yaml: not UTF-8 (byte 0xff at position 0)"),
     ],
 )
 def test_what_is_no_preset_is_refused_and_nothing_changes(

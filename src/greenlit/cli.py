@@ -58,6 +58,7 @@ def run(
     from greenlit.repro import StageFailedError, repro
     from greenlit.runs.records import record_run
     from greenlit.stopping import Stopped
+    from greenlit.tracking.runs import execution
     from greenlit.workspace import sweep
 
     params = load_params()
@@ -65,7 +66,7 @@ def run(
     if debug:
         os.environ[DEBUG] = "1"
     try:
-        with only_one("greenlit run"), record_run(params, whole=not targets):
+        with only_one("greenlit run"), record_run(params, whole=not targets), execution(params):
             if force:
                 sweep()
             repro(targets, force)
