@@ -13,13 +13,14 @@ import psutil
 import workspace
 
 DVC_REPRO = (sys.executable, "-m", "dvc", "repro")
+_started: list[subprocess.Popen] = []
 GREENLIT_RUN = (sys.executable, "-m", "greenlit.cli", "run")
 
 
 def start(folder: Path, *command: str, **settings: str) -> subprocess.Popen:
     """The command there, with its output in `output.txt`."""
     with (folder / "output.txt").open("ab") as output:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             cwd=folder,
             env=workspace.environment(folder) | settings,
@@ -27,6 +28,19 @@ def start(folder: Path, *command: str, **settings: str) -> subprocess.Popen:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    _started.append(process)
+    return process
+
+
+def end_all() -> None:
+    """Whatever a failed test left running."""
+    while _started:
+        process = _started.pop()
+        if process.poll() is None:
+            for one in reversed(tree(process.pid)):
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
+            process.wait()
 
 
 def tree(pid: int) -> list[psutil.Process]:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import interruption
@@ -53,12 +54,19 @@ def test_killed_at_any_moment_it_ends_the_same(tiny: Path, tmp_path: Path, numbe
     assert outcome(folder) == outcome(tiny), told
 
 
+@pytest.fixture(autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    yield
+    interruption.end_all()
+
+
 @pytest.fixture
 def fetched(tiny: Path, tmp_path: Path) -> Path:
     """The tiny preset's project with everything before `train` done, and DVC knowing of nothing after it."""
     folder = tmp_path / "project"
-    left_out = shutil.ignore_patterns(".work", "results", "mlflow.db*", "runs")
+    left_out = shutil.ignore_patterns(".work", "results", "mlflow.db*")
     shutil.copytree(tiny, folder, symlinks=True, ignore=left_out)
+    shutil.rmtree(folder / ".dvc/cache/runs")
     lock = yaml.safe_load((folder / "dvc.lock").read_text())
     lock["stages"] = {name: stage for name, stage in lock["stages"].items() if "@" not in name and name != "report"}
     (folder / "dvc.lock").write_text(yaml.safe_dump(lock))
@@ -114,7 +122,7 @@ def test_greenlit_run_passes_a_stop_on_and_a_training_keeps_its_checkpoint(tiny:
     settings = {"GREENLIT_SAVE_EVERY_S": "0"}
     process = start(fetched, *GREENLIT_RUN, **settings)
     log = fetched / paths_of(fetched).method("dpo") / "logs/training_log.jsonl"
-    wait_for_log(log, 2)
+    wait_for_log(process, log, 2)
     family = tree(process.pid)
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(60) == 143
@@ -129,9 +137,10 @@ def test_greenlit_run_passes_a_stop_on_and_a_training_keeps_its_checkpoint(tiny:
     assert not list((fetched / ".work").glob("train/*"))  # all is done and noted: nothing to go on from
 
 
-def wait_for_log(path: Path, lines: int, seconds: float = 90) -> None:
+def wait_for_log(process: subprocess.Popen, path: Path, lines: int, seconds: float = 90) -> None:
     until = time.monotonic() + seconds
     while not path.exists() or path.read_bytes().count(b"\n") < lines:
+        assert process.poll() is None
         assert time.monotonic() < until, f"no {lines} lines in {path}"
         time.sleep(0.02)
 
