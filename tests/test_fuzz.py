@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from greenlit.config import DatasetParams, Limits, load_params
 from greenlit.errors import GreenlitError
-from greenlit.jsonl import read_json_lines, read_rows, to_line
+from greenlit.jsonl import read_json, read_json_lines, read_rows, to_line
 from greenlit.problems.adapters import ADAPTERS
 from greenlit.problems.files import read_problems
 from greenlit.types import AssertTest, Candidate, Problem
@@ -127,6 +127,7 @@ READERS: dict[str, tuple[Callable[[Path], Any], list[bytes]]] = {
     "problems": (read_problems, [as_lines(ROWS["file"])]),
     "candidates": (lambda path: list(read_rows(path, Candidate)), [as_lines(ROWS["candidate"])]),
     "any rows": (lambda path: list(read_json_lines(path)), [as_lines(row) for row in ROWS.values()]),
+    "one document": (read_json, [json.dumps(ROWS["taco"], indent=1).encode()]),
     **{f"dataset {name}": (read_dataset(name), [as_lines(ROWS[name])]) for name in ROWS if name in ADAPTERS},
 }
 
