@@ -161,14 +161,14 @@ def test_any_params_are_settings_or_clear_errors(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["problems", "any rows"])
 def test_ten_thousand_files_of_lines(name: str, tmp_path: Path) -> None:
     read, sources = READERS[name]
-    assert fuzz(read, files(sources, JSON_PIECES), tmp_path / "x.jsonl", CASES) >= CASES * 0.9
+    assert fuzz(read, files(sources, JSON_PIECES), tmp_path / "x.jsonl", CASES) >= CASES
 
 
 @pytest.mark.slow
 def test_ten_thousand_files_of_params(tmp_path: Path) -> None:
     """Small ones, for time: YAML is parsed at about 50 KB/s."""
     small = [b"\n".join(source.split(b"\n")[at : at + 12]) for source in PARAMS for at in (0, 12, 24, 36)]
-    assert fuzz(load_params, files(small, YAML_PIECES), tmp_path / "params.yaml", CASES) >= CASES * 0.9
+    assert fuzz(load_params, files(small, YAML_PIECES), tmp_path / "params.yaml", CASES) >= CASES
 
 
 values = st.recursive(
