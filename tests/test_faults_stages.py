@@ -117,18 +117,33 @@ def test_a_hub_row_without_a_column_names_file_row_and_column(project: Path) -> 
     fails(project, "prepare", 2, "HumanEval.jsonl: humaneval: row 1: column `prompt` must be str (found")
 
 
-def test_a_stage_whose_input_is_not_there_says_who_writes_it(project: Path) -> None:
-    shutil.rmtree(project / RAW)
-    fails(project, "prepare", 2, "assets/raw/file: no such folder", "dvc repro fetch")
-    (project / TRAIN / "candidates_annotated.jsonl").unlink()
-    fails(project, "build", 2, "candidates_annotated.jsonl: no such file", "hint: run the stage that writes it")
+INPUTS = {
+    "prepare": (RAW, ["assets/raw/file: no such folder", "dvc repro fetch"]),
+    "baseline": (DATA / "test/problems.jsonl", ["test/problems.jsonl: no such file", "run the stage that writes it"]),
+    "generate": (TRAIN / "problems.jsonl", ["train/problems.jsonl: no such file", "run the stage that writes it"]),
+    "annotate": (TRAIN / "candidates.jsonl", ["train/candidates.jsonl: no such file", "run the stage that writes it"]),
+    "build": (TRAIN / "candidates_annotated.jsonl", ["candidates_annotated.jsonl: no such file", "run the stage"]),
+    "train": (RL / "pairs.jsonl", ["assets/rl/file/pairs.jsonl: no such file", "run the stage that writes it"]),
+    "merge": (Path("assets/models/base"), ["assets/models/base: no model here (no config.json)", "run the stage"]),
+    "evaluate": (DATA / "validation/problems.jsonl", ["no such file", "run the stage that writes it"]),
+    "report": (DATA / "audit.json", ["evaluations_baseline.json: no such file", "run the stage that writes it"]),
+    "register": (DATA / "audit.json", ["small_summary.json: no such file", "run the stage that writes it"]),
+}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_a_stage_whose_input_is_not_there_says_who_writes_it(project: Path, name: str) -> None:
+    path, words = INPUTS[name]
+    shutil.rmtree(project / path) if (project / path).is_dir() else (project / path).unlink()
+    method = ["--method", "dpo"] if name in {"train", "merge", "evaluate", "register"} else []
+    fails(project, name, 2, *words, arguments=method)
 
 
 def test_annotate_refuses_candidates_that_do_not_belong(project: Path) -> None:
     file = project / TRAIN / "candidates.jsonl"
     text = file.read_text()
     file.write_text(text.replace('"add-3"', '"add-4"'))
-    fails(project, "annotate", 2, "add-4", "hint: ")
+    fails(project, "annotate", 2, "candidates: task_id: 'add-4' is none of the 3 problems", "hint: dvc repro generate")
     file.write_text(text + '{"task_id": "add-1"}\n')
     fails(project, "annotate", 2, "candidates.jsonl:7: candidate_idx: field required")
 

@@ -38,6 +38,10 @@ def _place(fault: OSError) -> str:
 
 
 def _of_the_system(fault: BaseException, number: int | None, place: str) -> GreenlitError | None:
+    if number == errno.ENOENT and place:
+        return DataError(
+            f"{place}no such file", hint="run the stage that writes it: `dvc repro` (--debug shows who asks)"
+        )
     if number in {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP, errno.ENAMETOOLONG}:
         hint = "a file stands where a folder is expected, or the other way round: move it away"
         return DataError(f"{place}cannot be used ({first_line(fault)})", hint=hint)

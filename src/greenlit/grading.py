@@ -4,10 +4,11 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from greenlit.errors import DataError
+from greenlit.errors import MismatchError
 from greenlit.execution.cache import VerdictCache, judged
 from greenlit.execution.judgement import Judgement
 from greenlit.execution.judges import Judge
+from greenlit.jsonl import shortened
 from greenlit.program_metrics import novelties, program_metrics
 from greenlit.progress import Progress
 from greenlit.rewards import REWARDS
@@ -29,7 +30,7 @@ def annotate(
         cache: verdicts found before, so that a stage that was killed does not start at nothing.
 
     Raises:
-        DataError: a candidate of an unknown problem.
+        MismatchError: a candidate of an unknown problem.
     """
     for_judge, for_rows = itertools.tee(_groups(problems, candidates))
     jobs = ((problem, row.solution) for problem, rows in for_judge for row in rows)
@@ -47,8 +48,9 @@ def _groups(
 ) -> Iterator[tuple[Problem, list[Candidate]]]:
     for task_id, rows in itertools.groupby(candidates, key=lambda row: row.task_id):
         if task_id not in problems:
-            raise DataError(
-                f"candidate of an unknown problem: {task_id}", hint="candidates and problems of different runs?"
+            raise MismatchError(
+                f"candidates: task_id: {shortened(task_id)} is none of the {len(problems)} problems",
+                hint="dvc repro generate: candidates and problems of different runs?",
             )
         yield problems[task_id], list(rows)
 

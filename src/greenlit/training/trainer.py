@@ -6,7 +6,7 @@ from typing import Any
 
 from greenlit.config import TrainingParams
 from greenlit.errors import DataError
-from greenlit.models import load_tokenizer
+from greenlit.models import load_tokenizer, load_weights
 from greenlit.problems.prompts import prompt_ids
 from greenlit.progress import progress
 from greenlit.stopping import postponed
@@ -19,16 +19,12 @@ Row = dict[str, Any]
 
 def load_start(start: Path) -> tuple[Any, Any]:
     """The model to train, in fp32, and its tokenizer."""
-    import torch
     from datasets import disable_progress_bars
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
     disable_progress_bars()
     tokenizer = load_tokenizer(start)
     tokenizer.padding_side = "right"
-    return AutoModelForCausalLM.from_pretrained(str(start), dtype=torch.float32), tokenizer
+    return load_weights(start, "float32"), tokenizer
 
 
 def leave_out_long(rows: list[Row], columns: tuple[str, ...], tokenizer: Any, max_length: int) -> tuple[list[Row], int]:
