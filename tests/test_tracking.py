@@ -384,7 +384,9 @@ def test_live_metrics_arrive_while_the_stage_runs(store) -> None:
             time.sleep(0.2)
         assert found[0].info.status == "RUNNING"
         run.log(2, {"loss": 0.5})
-    found = store.run("live", "train@dpo")
+    while (found := store.run("live", "train@dpo")).info.status == "RUNNING":
+        assert time.monotonic() < deadline, "its end did not arrive"
+        time.sleep(0.2)
     assert (found.info.status, store.curve(found, "loss")) == ("FINISHED", [(1, 1.0), (2, 0.5)])
 
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from greenlit.tracking.values import flatten
 EXECUTION = "GREENLIT_RUN"
 """Environment variable: id of the execution whose stages run."""
 _RUN_NOTE = "tracking_run"
-_LAST_NEWS_S = 20
+_LAST_NEWS_S = 5
 _DELIVERY_S = 300
 _ERROR_LENGTH = 300
 
@@ -308,7 +308,8 @@ def deliver() -> None:
 def _delivered_meanwhile(run_id: str) -> Iterator[None]:
     """A process beside ours that brings the news of this run to the trackers as they come.
 
-    It ends when its standard input does, so also when this process dies.
+    It ends after its standard input does, so also when this process dies. For the last news we wait a little; a slow
+    tracker gets them while the next stages run.
     """
     command = [*_delivery_command(), "--live", run_id]
     try:  # a session of its own: Ctrl-C is for us, and we tell it
@@ -322,11 +323,8 @@ def _delivered_meanwhile(run_id: str) -> Iterator[None]:
     finally:
         assert process.stdin is not None
         process.stdin.close()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(_LAST_NEWS_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _delivery_command() -> list[str]:
