@@ -14,8 +14,9 @@ from greenlit.hardware import quiet_libraries
 from greenlit.jsonl import read_json
 from greenlit.paths import Paths
 from greenlit.registry.mlflow import already_registered, lineage_tags, register_model
+from greenlit.tracking.executions import reached_end
 from greenlit.tracking.mlflow_store import tracking_uri
-from greenlit.tracking.runs import reached_end, tracked, untracked
+from greenlit.tracking.runs import tracked, untracked
 from greenlit.workspace import WORK, sha256_tree
 
 

@@ -22,6 +22,8 @@ HEAVY = (
     "peft",
     "datasets",
     "mlflow",
+    "wandb",
+    "tensorboard",
     "prefect",
     "dvc",
     "vllm",

@@ -83,6 +83,14 @@ def test_first_clients_in_a_fresh_project_are_silent_send_no_telemetry_and_do_no
     assert not (tmp_path / "mlruns").exists()
 
 
+def test_a_set_up_that_was_killed_half_way_is_begun_anew(tmp_path):
+    (tmp_path / "mlflow.db.part").write_bytes(b"half of it")
+    (tmp_path / "mlflow.db.part-journal").write_bytes(b"of the half")
+    client = mlflow_store.open_client(f"sqlite:///{tmp_path}/mlflow.db")
+    assert [found.name for found in client.search_experiments()] == ["Default"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
+
+
 # models
 
 

@@ -16,11 +16,13 @@ import pytest
 import trackers
 
 from greenlit.config import Params, Tracker, load_params, read_yaml
-from greenlit.tracking import runs, spool
+from greenlit.tracking import beside, executions, spool
+from greenlit.tracking.beside import deliver
 from greenlit.tracking.delivery import Delivery, undelivered
+from greenlit.tracking.executions import EXECUTION, execution, reached_end
 from greenlit.tracking.reporters import REPORTERS
 from greenlit.tracking.reporters.mlflow import MlflowReporter
-from greenlit.tracking.runs import EXECUTION, deliver, execution, reached_end, tracked
+from greenlit.tracking.runs import tracked
 from greenlit.tracking.spool import SPOOL, entries
 
 ROOT = Path(__file__).parent.parent
@@ -306,7 +308,7 @@ def stage(params: Params, name: str = "build") -> None:
 
 
 def test_what_fails_goes_on_under_the_same_parent_and_what_is_new_gets_a_new_one(monkeypatch) -> None:
-    monkeypatch.setattr(runs, "deliver", lambda: None)
+    monkeypatch.setattr(executions, "deliver", lambda: None)
     params, other = settings("parents"), settings("parents", seed=1)
     for code in (75, 0, 0):
         with pytest.raises(SystemExit), execution(params):
@@ -327,7 +329,7 @@ def test_what_fails_goes_on_under_the_same_parent_and_what_is_new_gets_a_new_one
 
 
 def test_stages_of_a_bare_repro_find_each_other_until_every_method_is_done(monkeypatch) -> None:
-    monkeypatch.setattr(runs, "deliver", lambda: None)
+    monkeypatch.setattr(executions, "deliver", lambda: None)
     params = settings("bare", methods={"a": TINY.methods["dpo"], "b": TINY.methods["dpo"]})
     stage(params)
     reached_end(params, "a")
@@ -342,7 +344,7 @@ def test_stages_of_a_bare_repro_find_each_other_until_every_method_is_done(monke
 
 
 def test_where_nothing_ran_nothing_is_told_and_no_process_is_started(monkeypatch) -> None:
-    monkeypatch.setattr(runs, "_delivery_command", lambda: pytest.fail("a process was started"))
+    monkeypatch.setattr(beside, "_delivery_command", lambda: pytest.fail("a process was started"))
     with execution(settings("idle")):
         reached_end(settings("idle"), "dpo")
     deliver()
@@ -384,7 +386,9 @@ def test_live_metrics_arrive_while_the_stage_runs(store) -> None:
             time.sleep(0.2)
         assert found[0].info.status == "RUNNING"
         run.log(2, {"loss": 0.5})
-    found = store.run("live", "train@dpo")
+    while (found := store.run("live", "train@dpo")).info.status == "RUNNING":
+        assert time.monotonic() < deadline, "its end did not arrive"
+        time.sleep(0.2)
     assert (found.info.status, store.curve(found, "loss")) == ("FINISHED", [(1, 1.0), (2, 0.5)])
 
 

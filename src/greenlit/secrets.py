@@ -25,21 +25,34 @@ def secret_names() -> list[str]:
 
 def redacted(text: str) -> str:
     """The text without the secrets, plain or as a URL writes them, and without passwords in URLs."""
-    known = [source[name] for source in (os.environ, _env_file()) for name in source if _NAMES.search(name)]
-    values = {form for value in known if len(value) >= _SHORTEST for form in (value, quote(value, safe=""))}
-    for value in sorted(values, key=len, reverse=True):
-        text = text.replace(value, _HIDDEN)
-    return without_password(text)
+    return _without(_secrets(), text)
 
 
 def redacted_values(value: Any) -> Any:
     """The same for every text in nested lists and mappings, the keys among them; other values stay as they are."""
+    return _walked(_secrets(), value)
+
+
+def _secrets() -> list[str]:
+    """Values to hide, the longest first."""
+    known = [source[name] for source in (os.environ, _env_file()) for name in source if _NAMES.search(name)]
+    forms = {form for value in known if len(value) >= _SHORTEST for form in (value, quote(value, safe=""))}
+    return sorted(forms, key=len, reverse=True)
+
+
+def _without(secrets: list[str], text: str) -> str:
+    for secret in secrets:
+        text = text.replace(secret, _HIDDEN)
+    return without_password(text)
+
+
+def _walked(secrets: list[str], value: Any) -> Any:
     if isinstance(value, str):
-        return redacted(value)
+        return _without(secrets, value)
     if isinstance(value, dict):
-        return {redacted_values(key): redacted_values(item) for key, item in value.items()}
+        return {_walked(secrets, key): _walked(secrets, item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [redacted_values(item) for item in value]
+        return [_walked(secrets, item) for item in value]
     return value
 
 

@@ -36,6 +36,8 @@ EVERY_S = 2.0
 """A live run's news are brought this often."""
 RETRY_S = 30.0
 """A tracker that failed is asked again after this time."""
+LAST_S = 120
+"""What a live delivery has for the last news, once its stage has ended."""
 POINTS = 500
 """Steps in one request, at most."""
 
@@ -219,6 +221,7 @@ def _watch(run_id: str) -> None:
     with exclusive(f"{run_id}-live"):
         while not select.select([sys.stdin], [], [], EVERY_S)[0]:
             delivery.all()
+        signal.alarm(LAST_S)  # ends us; the rest waits
         Entry(SPOOL / run_id).end_if_dead()
         delivery.all(last=True)
         delivery.close()

@@ -70,10 +70,25 @@ def open_client(uri: str) -> "MlflowClient":
     fault = store_fault(uri)
     if fault:
         raise _world_error(uri, fault)
-    with mlflow_faults(uri), _alone(sqlite_file(uri)):
+    file = sqlite_file(uri)
+    with mlflow_faults(uri), _alone(file):
         from mlflow import MlflowClient
 
+        if file is not None and not file.exists():
+            _set_up(file)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _set_up(database: Path) -> None:
+    """Make a SQLite file with MLflow's tables; it appears whole, or not at all: MLflow repairs no half of one."""
+    from mlflow import MlflowClient
+
+    part = database.with_name(f"{database.name}.part")
+    for left in database.parent.glob(f"{part.name}*"):
+        left.unlink()
+    uri = f"{_SQLITE}{part}"
+    MlflowClient(tracking_uri=uri, registry_uri=uri)
+    part.replace(database)
 
 
 @contextmanager

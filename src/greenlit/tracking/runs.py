@@ -1,15 +1,6 @@
-"""Runs as the stages see them: open one, tell it figures and files. All of it goes to the spool, no tracker is asked.
+"""Runs as the stages see them: open one, tell it figures and files. All goes to the spool, no tracker is asked."""
 
-A stage's run is the child of the execution's: of the one `execution` opened (GREENLIT_RUN names it), else of the
-experiment's newest open one with the same settings, else of a new one. So what goes on after an interruption goes on
-under the same parent.
-"""
-
-import hashlib
-import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -17,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from greenlit.config import Params
+from greenlit.tracking.beside import delivered_meanwhile
+from greenlit.tracking.executions import EXECUTION, execution_of
 from greenlit.tracking.origin import origin_tags
-from greenlit.tracking.spool import SPOOL, Entry, Header, State, entries, exclusive, new_id
+from greenlit.tracking.spool import SPOOL, Entry, Header, State, exclusive, new_id
 from greenlit.tracking.values import flatten
 
-EXECUTION = "GREENLIT_RUN"
-"""Environment variable: id of the execution whose stages run."""
 _RUN_NOTE = "tracking_run"
-_LAST_NEWS_S = 20
-_DELIVERY_S = 300
 _ERROR_LENGTH = 300
 
 
@@ -99,7 +88,7 @@ def tracked(
             entry = _new_run(params, stage, sections, method, name, run_id, work)
         if note:
             note.write_text(run_id)
-        with _delivered_meanwhile(run_id) if live else nullcontext(), _ended(entry):
+        with delivered_meanwhile(run_id) if live else nullcontext(), _ended(entry):
             yield Run(entry)
 
 
@@ -140,7 +129,7 @@ def _new_run(
         settings["register"] = params.registration.model_dump(mode="json")
     if method and "methods" in sections:
         settings |= params.methods[method].model_dump(mode="json")
-    parent = _execution_of(params)
+    parent = execution_of(params)
     return Entry.create(
         Header(
             id=run_id,
@@ -176,158 +165,3 @@ def _ended(entry: Entry) -> Iterator[None]:
         parent = entry.header.parent
         if state != "finished" and EXECUTION not in os.environ and parent and (SPOOL / parent).is_dir():
             Entry(SPOOL / parent).append("end", state=state)
-
-
-def _key(params: Params) -> str:
-    """Hash of the settings that decide results."""
-    settings = params.model_dump(mode="json", by_alias=True, exclude={"tracking"})
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _execution_of(params: Params) -> Header:
-    """The execution that a stage started now belongs to."""
-    named = os.environ.get(EXECUTION, "")
-    if named and (SPOOL / named / "run.json").exists():
-        return Entry(SPOOL / named).header
-    return _open_execution(params).header
-
-
-def _open_execution(params: Params) -> Entry:
-    """The experiment's open execution with these settings, or a new one; others of the experiment are closed."""
-    key, found = _key(params), None
-    with exclusive("executions"):
-        for entry in _open_executions(params.experiment):
-            if entry.header.key == key:
-                found = entry
-                continue
-            if entry.state() is None:
-                entry.append("end", state="stopped")
-            entry.close()
-        if found is None:
-            return _new_execution(params, key)
-        found.address(list(params.tracking.report_to))
-        if found.state() is not None:
-            found.go_on()
-        return found
-
-
-def _open_executions(experiment: str) -> list[Entry]:
-    return [
-        entry
-        for entry in entries()
-        if (header := entry.header).stage is None and header.experiment == experiment and entry.may_go_on()
-    ]
-
-
-def _new_execution(params: Params, key: str) -> Entry:
-    now = time.time()
-    return Entry.create(
-        Header(
-            id=new_id(),
-            experiment=params.experiment,
-            name=f"{params.experiment}_{time.strftime('%Y-%m-%d_%H-%M-%S', time.localtime(now))}",
-            report_to=list(params.tracking.report_to),
-            started=now,
-            params={
-                "experiment": params.experiment,
-                "seed": params.seed,
-                "dataset": params.dataset.name,
-                "base": params.base.model,
-                "methods": ", ".join(params.methods),
-            },
-            tags=origin_tags(),
-            key=key,
-        )
-    )
-
-
-@contextmanager
-def execution(params: Params) -> Iterator[None]:
-    """Run stages inside as one execution: their runs have one parent, and what they told is delivered at the end.
-
-    An execution that failed or was stopped goes on, under the same parent, when it is tried again with the same
-    settings. Where nothing had to run, nothing is told to anybody.
-    """
-    if not params.tracking.report_to:
-        yield
-        return
-    parent = _open_execution(params)
-    os.environ[EXECUTION] = parent.folder.name
-    state: State = "failed"
-    try:
-        yield
-        state = "finished"
-    except (SystemExit, KeyboardInterrupt) as end:
-        code = end.code if isinstance(end, SystemExit) else 130
-        state = "finished" if code in {0, None} else "stopped" if code in {130, 143} else "failed"
-        raise
-    finally:
-        del os.environ[EXECUTION]
-        parent.append("end", state=state)
-        if not parent.was_used():
-            parent.remove()
-        elif state == "finished":
-            parent.close()
-        deliver()
-
-
-def reached_end(params: Params, method: str) -> None:
-    """The last stage of a method is done: under a bare `dvc repro`, the execution ends with the last method's.
-
-    What was told so far is delivered there; `execution` does both by itself.
-    """
-    if EXECUTION in os.environ or not params.tracking.report_to:
-        return
-    with exclusive("executions"):
-        for entry in _open_executions(params.experiment):
-            if entry.header.key != _key(params):
-                continue
-            entry.append("reached", method=method)
-            if set(params.methods) <= {event.get("method") for event, _ in entry.events()}:
-                entry.append("end", state="finished")
-                entry.close()
-    deliver()
-
-
-def deliver() -> None:
-    """Bring what lies in the spool to the trackers; costs nothing when it is empty.
-
-    Runs in a process of its own: whatever a tracker does, this one goes on.
-    """
-    if not entries():
-        return
-    try:
-        subprocess.run(_delivery_command(), stdin=subprocess.DEVNULL, timeout=_DELIVERY_S, check=False)
-    except subprocess.TimeoutExpired:
-        print(f"tracking: not all is delivered after {_DELIVERY_S} s; the rest waits in {SPOOL}", file=sys.stderr)
-    except OSError as error:
-        print(f"tracking: no process for the delivery ({error}); all waits in {SPOOL}", file=sys.stderr)
-
-
-@contextmanager
-def _delivered_meanwhile(run_id: str) -> Iterator[None]:
-    """A process beside ours that brings the news of this run to the trackers as they come.
-
-    It ends when its standard input does, so also when this process dies.
-    """
-    command = [*_delivery_command(), "--live", run_id]
-    try:  # a session of its own: Ctrl-C is for us, and we tell it
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-    except OSError as error:
-        print(f"tracking: no process for the delivery ({error}); all waits in {SPOOL}", file=sys.stderr)
-        yield
-        return
-    try:
-        yield
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            process.wait(_LAST_NEWS_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _delivery_command() -> list[str]:
-    return [sys.executable, "-m", "greenlit.tracking.delivery"]
