@@ -422,9 +422,9 @@ def test_the_tiny_preset_gives_the_same_again(ran: Path) -> None:
 
 @pytest.fixture
 def first_stages(ran: Path) -> Path:
-    """A record that ends with `base` and `fetch`, so that repeating it takes seconds."""
+    """A record that ends with `prepare`, so that repeating it takes seconds."""
     record = read_json(record_of(ran))
-    stages = {name: outs for name, outs in record["stages"].items() if name in {"fetch", "base"}}
+    stages = {name: outs for name, outs in record["stages"].items() if name in {"fetch", "prepare"}}
     return change_record(record_of(ran), stages=stages)
 
 
@@ -436,7 +436,7 @@ def test_code_that_differs_is_told_with_the_first_stage_it_changed(ran: Path, fi
     done = workspace.greenlit(ran, "reproduce", "tiny", code=1)
     assert "the code as it is here now, because the run was made with changes that were not committed" in done.stderr
     assert "first in stage fetch: assets/raw/starter: source.json: more: nothing -> 1" in done.stdout
-    assert "differs: 1 of 2 outs" in done.stdout
+    assert "differs: 1 of 6 outs" in done.stdout
     assert "what has changed since stands above" in done.stdout
     kept = ran / ".work/reproduce" / first_stages.stem / "assets/raw/starter/source.json"
     assert read_json(kept)["more"] == 1
@@ -451,7 +451,7 @@ def test_a_stopped_repetition_goes_on(ran: Path, first_stages: Path) -> None:
     lines = []
     for line in process.stderr:
         lines.append(line)
-        if line.startswith("Running stage 'base'"):
+        if line.startswith("Running stage 'prepare'"):
             break
     time.sleep(1.0)
     process.send_signal(signal.SIGTERM)
@@ -462,8 +462,8 @@ def test_a_stopped_repetition_goes_on(ran: Path, first_stages: Path) -> None:
     assert (copy / "assets/raw/starter").exists()
     done = workspace.greenlit(ran, "reproduce", "tiny")
     assert "going on in" in done.stderr
-    assert re.findall(r"Running stage '(.*?)'", done.stderr) == ["base"]
-    assert "identical: 2 outs of 2 stages" in done.stdout
+    assert re.findall(r"Running stage '(.*?)'", done.stderr) == ["prepare"]
+    assert "identical: 6 outs of 2 stages" in done.stdout
 
 
 @pytest.mark.slow
