@@ -69,15 +69,30 @@ def change_record(path: Path, **changes: object) -> Path:
 # --- the same bytes ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("workers", "batch_size"), [("1", 256), ("2", 256), ("1", 7), ("2", 50)])
-def test_generated_bytes_do_not_depend_on_processes_or_batches(ran: Path, monkeypatch, workers, batch_size) -> None:
-    monkeypatch.setenv("GREENLIT_WORKERS", workers)
-    params, paths = load_params(), workspace.paths_of(ran)
+def sampled_again(batch_size: int, workers: int, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """What the stage `generate` writes in this folder with these settings."""
+    monkeypatch.setenv("GREENLIT_WORKERS", str(workers))
+    params, paths = load_params(), workspace.paths_of(Path())
     changed = params.generate.model_copy(update={"batch_size": batch_size})
-    expected = paths.candidates.read_bytes()
     generate.run(changed, params.seed, paths.problems("train"), Path("assets/models/base"), Path("again.jsonl"))
-    assert Path("again.jsonl").read_bytes() == expected
+    return Path("again.jsonl").read_bytes()
+
+
+@pytest.mark.slow
+def test_generated_bytes_do_not_depend_on_the_number_of_processes(ran: Path, monkeypatch) -> None:
+    expected = workspace.paths_of(ran).candidates.read_bytes()
+    assert [sampled_again(256, workers, monkeypatch) == expected for workers in (1, 2)] == [True, True]
+    assert sampled_again(50, 1, monkeypatch) == sampled_again(50, 2, monkeypatch)
+
+
+@pytest.mark.slow
+def test_another_batch_size_samples_the_same_programs_to_the_last_digit_of_their_probability(
+    ran: Path, monkeypatch
+) -> None:
+    rows = [json.loads(line) for line in workspace.paths_of(ran).candidates.read_text().splitlines()]
+    again = [json.loads(line) for line in sampled_again(7, 2, monkeypatch).splitlines()]
+    assert max(abs(a.pop("logprob") - b.pop("logprob")) for a, b in zip(rows, again, strict=True)) < 0.0015
+    assert again == rows
 
 
 @pytest.mark.slow
@@ -407,9 +422,9 @@ def test_the_tiny_preset_gives_the_same_again(ran: Path) -> None:
 
 @pytest.fixture
 def first_stages(ran: Path) -> Path:
-    """A record that ends with `base` and `fetch`, so that repeating it takes seconds."""
+    """A record that ends with `prepare`, so that repeating it takes seconds."""
     record = read_json(record_of(ran))
-    stages = {name: outs for name, outs in record["stages"].items() if name in {"fetch", "base"}}
+    stages = {name: outs for name, outs in record["stages"].items() if name in {"fetch", "prepare"}}
     return change_record(record_of(ran), stages=stages)
 
 
@@ -421,7 +436,7 @@ def test_code_that_differs_is_told_with_the_first_stage_it_changed(ran: Path, fi
     done = workspace.greenlit(ran, "reproduce", "tiny", code=1)
     assert "the code as it is here now, because the run was made with changes that were not committed" in done.stderr
     assert "first in stage fetch: assets/raw/starter: source.json: more: nothing -> 1" in done.stdout
-    assert "differs: 1 of 2 outs" in done.stdout
+    assert "differs: 1 of 6 outs" in done.stdout
     assert "what has changed since stands above" in done.stdout
     kept = ran / ".work/reproduce" / first_stages.stem / "assets/raw/starter/source.json"
     assert read_json(kept)["more"] == 1
@@ -436,7 +451,7 @@ def test_a_stopped_repetition_goes_on(ran: Path, first_stages: Path) -> None:
     lines = []
     for line in process.stderr:
         lines.append(line)
-        if line.startswith("Running stage 'base'"):
+        if line.startswith("Running stage 'prepare'"):
             break
     time.sleep(1.0)
     process.send_signal(signal.SIGTERM)
@@ -447,8 +462,8 @@ def test_a_stopped_repetition_goes_on(ran: Path, first_stages: Path) -> None:
     assert (copy / "assets/raw/starter").exists()
     done = workspace.greenlit(ran, "reproduce", "tiny")
     assert "going on in" in done.stderr
-    assert re.findall(r"Running stage '(.*?)'", done.stderr) == ["base"]
-    assert "identical: 2 outs of 2 stages" in done.stdout
+    assert re.findall(r"Running stage '(.*?)'", done.stderr) == ["prepare"]
+    assert "identical: 6 outs of 2 stages" in done.stdout
 
 
 @pytest.mark.slow

@@ -98,6 +98,7 @@ def test_in_a_copy_of_dvc_settings_and_runs_are_those_of_the_checkout(tmp_path: 
         monkeypatch.delenv(name)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["tasks/nothing.py"])
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
     monkeypatch.chdir(tmp_path)
     entry.run_stage(lambda: None)
     assert "GREENLIT_TEST_SETTING" not in os.environ, "the checkout itself reads its own .env where it needs it"
@@ -106,8 +107,10 @@ def test_in_a_copy_of_dvc_settings_and_runs_are_those_of_the_checkout(tmp_path: 
     assert os.environ["GREENLIT_TEST_SETTING"] == "from the checkout"
     assert os.environ["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path}/mlflow.db"
     assert os.environ["GREENLIT_CACHE"] == f"{tmp_path}/.work/verdicts.sqlite"
+    assert (copy / ".work/tracking").resolve() == tmp_path / ".work/tracking"
     for name in ("GREENLIT_TEST_SETTING", "MLFLOW_TRACKING_URI", "GREENLIT_CACHE"):
         monkeypatch.delenv(name)
+    assert os.environ["PYTHONPATH"].startswith(f"{Path(entry.__file__).parent.parent}{os.pathsep}")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somewhere")
     entry.run_stage(lambda: None)
     assert os.environ["MLFLOW_TRACKING_URI"] == "http://somewhere"

@@ -199,6 +199,7 @@ def reproduce_command(
 
     from greenlit.repro import StageFailedError
     from greenlit.runs.reproduce import reproduce
+    from greenlit.stopping import Stopped
 
     load_dotenv(".env")
     try:
@@ -206,6 +207,9 @@ def reproduce_command(
     except StageFailedError as failed:
         print("a stage failed in the copy; its own message stands above", file=sys.stderr)
         sys.exit(failed.code)
+    except Stopped as stopped:
+        print(f"stopped by {stopped.name}; the same command goes on from there", file=sys.stderr)
+        sys.exit(stopped.exit_code)
     sys.exit(0 if same else 1)
 
 

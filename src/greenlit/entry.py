@@ -38,6 +38,8 @@ def run_stage(main: Callable[[], None]) -> None:
         os.environ[DEBUG] = "1"
     _end_with_dvc()
     _settle_in_copy()
+    source = str(Path(__file__).resolve().parents[1])  # what the stage starts runs the code that it runs itself
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
     name = Path(sys.argv[0]).stem
     words = [part for word in sys.argv[1:] for part in word.split("=", 1)]
     if "--method" in words[:-1]:
@@ -67,6 +69,11 @@ def _settle_in_copy() -> None:
     from dotenv import load_dotenv
 
     load_dotenv(home / ".env")
+    spool = WORK / "tracking"
+    if not spool.exists():  # what a tracker could not be told yet outlives the copy
+        spool.parent.mkdir(parents=True, exist_ok=True)
+        (home / spool).mkdir(parents=True, exist_ok=True)
+        spool.symlink_to(home / spool)
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
     os.environ.setdefault("GREENLIT_CACHE", str(home / WORK / "verdicts.sqlite"))
 

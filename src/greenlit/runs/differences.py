@@ -13,7 +13,7 @@ from greenlit.hardware import facts
 from greenlit.jsonl import shortened
 from greenlit.runs.comparing import first_difference, md5_file
 from greenlit.runs.records import CODE, cache_dir, cached, git, git_state, settings
-from greenlit.tracking import flatten
+from greenlit.tracking.values import flatten
 
 NOT_REPEATED = {"timings.jsonl": "measured times"}
 """Files that are known to differ from run to run, and why."""
