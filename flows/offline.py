@@ -10,6 +10,7 @@ from flows.stages import reproduce, stages_towards
 from greenlit.config import load_params
 from greenlit.entry import exit_cleanly
 from greenlit.paths import Paths
+from greenlit.tracking.executions import execution
 
 
 @flow(name="offline")
@@ -17,8 +18,9 @@ def offline(target: str | None = None) -> list[str]:
     """Bring every stage towards `target` (all of them by default) up to date, one task run per stage."""
     params = load_params()
     stages = stages_towards(target)
-    for stage in stages:
-        reproduce(stage)
+    with execution(params):
+        for stage in stages:
+            reproduce(stage)
     report = Paths.of(params).report("summary.md")
     if report.exists():
         create_markdown_artifact(report.read_text(encoding="utf-8"), key="report", description=params.experiment)

@@ -18,7 +18,7 @@ from greenlit.execution.cheats.gate import refuse_forgeable
 from greenlit.execution.judges import Judge
 from greenlit.grading import annotate, timing
 from greenlit.hardware import workers
-from greenlit.jsonl import atomic_write, read_lines, read_rows, to_line
+from greenlit.jsonl import atomic_writes, read_lines, read_rows, to_line
 from greenlit.paths import Paths
 from greenlit.problems.files import read_problems
 from greenlit.progress import progress
@@ -37,8 +37,7 @@ def run(params: AnnotateParams, problems: Path, candidates: Path, annotated: Pat
         with (
             VerdictCache() as cache,
             progress("annotate", total, "programs") as bar,
-            atomic_write(annotated) as rows,
-            atomic_write(timings) as times,
+            atomic_writes(annotated, timings) as (rows, times),
         ):
             for row, judgement in annotate(known, read_rows(candidates, Candidate), judge, bar, cache):
                 rows.write(to_line(row))

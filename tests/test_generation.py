@@ -1,5 +1,6 @@
 """Sampling repeats whatever the batch, the order or the processes; what is finished is never sampled again."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,18 @@ def test_a_folder_without_model_or_tokenizer_is_one_clear_error(tmp_path, tiny_m
     (tmp_path / "config.json").write_text((tiny_model / "config.json").read_text())
     with pytest.raises(DataError, match="no usable tokenizer"):
         run(tmp_path, tmp_path / "w")
+
+
+def test_a_model_that_computes_nan_is_told(tmp_path, tiny_model) -> None:
+    from transformers import AutoModelForCausalLM
+
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_model, broken)
+    model = AutoModelForCausalLM.from_pretrained(broken)
+    model.model.norm.weight.data.fill_(float("nan"))
+    model.save_pretrained(broken)
+    with pytest.raises(DataError, match="t/0: the model computes NaN"):
+        run(broken, tmp_path / "w", problems=PROBLEMS[:1])
 
 
 def draw(logits: torch.Tensor, count: int, temperature=1.0, top_k=0, top_p=1.0) -> np.ndarray:

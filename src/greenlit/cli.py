@@ -58,7 +58,7 @@ def run(
     from greenlit.repro import StageFailedError, repro
     from greenlit.runs.records import record_run
     from greenlit.stopping import Stopped
-    from greenlit.tracking.runs import execution
+    from greenlit.tracking.executions import execution
     from greenlit.workspace import sweep
 
     params = load_params()

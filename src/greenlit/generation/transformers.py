@@ -5,6 +5,7 @@ accelerator there is one process.
 """
 
 import ctypes
+import math
 import multiprocessing
 import signal
 import sys
@@ -76,7 +77,7 @@ def complete(
         workers: processes on a CPU; the results do not depend on it.
 
     Raises:
-        DataError: a prompt and max_new_tokens do not fit into the model's context.
+        DataError: a prompt and max_new_tokens do not fit into the model's context; the model computes NaN.
         WorldError: a process died, e.g. for lack of memory.
     """
     batches = [batch for batch in _batches(requests, params.batch_size) if not all(request.done for request in batch)]
@@ -182,6 +183,10 @@ def _generate(batch: list[Request]) -> list[Completion]:
 
 def _completion(request: Request, tokens: list[int], logprob: float) -> Completion:
     assert _loaded is not None
+    if math.isnan(logprob):
+        raise DataError(
+            f"{request.task_id}: the model computes NaN", hint="dtype: float32; a model that diverged is trained anew"
+        )
     end = next((place for place, token in enumerate(tokens) if token in _loaded.end_tokens), None)
     kept = tokens if end is None else tokens[:end]
     text = _loaded.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
