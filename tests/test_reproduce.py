@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -453,7 +452,6 @@ def test_a_stopped_repetition_goes_on(ran: Path, first_stages: Path) -> None:
         lines.append(line)
         if line.startswith("Running stage 'prepare'"):
             break
-    time.sleep(1.0)
     process.send_signal(signal.SIGTERM)
     rest = process.stderr.read()
     assert process.wait() == 143, "".join(lines) + rest
