@@ -3,10 +3,14 @@
 import json
 import re
 import shutil
+import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
 
+import httpx
+import interruption
 import pytest
 import workspace
 from workspace import digests, paths_of
@@ -111,6 +115,37 @@ def test_the_merged_model_is_registered_once_with_its_lineage(tiny: Path) -> Non
     assert trained.data.params["method"] == "dpo"
     assert len(trained.data.params) < 40
     assert client.get_metric_history(trained.info.run_id, "loss")
+
+
+@pytest.mark.slow
+def test_mlflows_own_pages_show_the_runs(tiny: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", "sqlite:///mlflow.db", "--port", str(port)]
+    server = subprocess.Popen(
+        [*command, "--workers", "1"], cwd=tiny, env=workspace.environment(tiny), stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        until = time.monotonic() + 90
+        while True:
+            try:
+                page = httpx.get(f"http://127.0.0.1:{port}/", timeout=5)
+                break
+            except httpx.TransportError:
+                assert server.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.3)
+        assert page.status_code == 200
+        found = httpx.post(
+            f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search", json={"max_results": 10}, timeout=20
+        )
+        assert "tiny" in {one["name"] for one in found.json()["experiments"]}
+    finally:
+        for process in reversed(interruption.tree(server.pid)):
+            process.kill()
+        server.wait()
 
 
 def test_prefect_shows_one_task_run_per_stage_and_finds_nothing_to_do(tiny: Path) -> None:
