@@ -187,6 +187,42 @@ def test_two_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
     assert (folder / "assets/models/base/model.safetensors").exists()
 
 
+FULL_FOR_TRAINING = """
+set -u
+mount -t tmpfs -o size=2m tmpfs .work
+dd if=/dev/zero of=.work/ballast bs=1k count=1500 status=none
+"$PYTHON" -m tasks.train --method dpo 2> full.txt
+echo $? > full.code
+rm .work/ballast
+mount -o remount,size=64m .work
+"$PYTHON" -m tasks.train --method dpo 2> again.txt
+echo $? > again.code
+"""
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_finds_the_disk_full_is_told_and_the_training_repeats(tiny: Path, fetched: Path) -> None:
+    mounts = own_mounts()
+    (fetched / ".work").mkdir()
+    environment = workspace.environment(fetched) | {"PYTHON": sys.executable, "GREENLIT_SAVE_EVERY_S": "0"}
+    subprocess.run([*mounts, "bash", "-c", FULL_FOR_TRAINING], cwd=fetched, env=environment, check=True)
+    said = (fetched / "full.txt").read_text()
+    assert (fetched / "full.code").read_text().strip() == "75", said
+    assert "the disk is full" in said
+    assert "Traceback" not in said
+    assert (fetched / "again.code").read_text().strip() == "0", (fetched / "again.txt").read_text()
+    for name in ("metrics.json", "adapter/adapter_model.safetensors", "logs/training_log.jsonl"):
+        out = paths_of(fetched).method("dpo") / name
+        assert (fetched / out).read_bytes() == (tiny / out).read_bytes(), name
+
+
+def own_mounts() -> list[str]:
+    mounts = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
+    if subprocess.run([*mounts, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True).returncode:
+        pytest.skip("no right to mount a small disk")
+    return mounts
+
+
 FULL_DISK = """
 set -u
 mount -t tmpfs -o size=256k tmpfs .work
@@ -203,9 +239,7 @@ cp .work/generate/*/candidates.jsonl whole.jsonl
 
 @pytest.mark.slow
 def test_a_full_disk_stops_sampling_and_once_there_is_room_it_goes_on(fetched: Path) -> None:
-    mounts = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
-    if subprocess.run([*mounts, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True).returncode:
-        pytest.skip("no right to mount a small disk")
+    mounts = own_mounts()
     out = paths_of(fetched).candidates
     params = (fetched / "params.yaml").read_text()
     (fetched / "params.yaml").write_text(params.replace("batch_size: 256", "batch_size: 16"))

@@ -26,6 +26,8 @@ def as_known(fault: BaseException) -> GreenlitError | None:
     place = _place(fault) if isinstance(fault, OSError) else ""
     if number in {errno.ENOSPC, errno.EDQUOT} or _says_full(text):
         return WorldError(f"{place}the disk is full", hint=f"free some space; {GO_ON}")
+    if "inline_container.cc" in text and "unexpected pos" in text:  # torch's writer, which does not tell why
+        return WorldError("torch could not write a file", hint=f"most likely the disk is full: free some; {GO_ON}")
     if number in {errno.EROFS, errno.EACCES, errno.EPERM} or "readonly database" in text:
         return ConfigError(f"{place}no right to do that ({first_line(fault)})", hint="make it writable, or move away")
     return _of_the_system(fault, number, place)
