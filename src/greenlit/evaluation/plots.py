@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from greenlit.evaluation.tables import BASELINE, problem_rows, training_rows
+from greenlit.jsonl import atomic_write
 from greenlit.types import Verdict
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ def _picture(path: Path, width: float, height: float) -> Iterator["Figure"]:
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=120, format="png", metadata={"Software": None})
+        with atomic_write(path) as stream:
+            figure.savefig(stream.buffer, dpi=120, format="png", metadata={"Software": None})
 
 
 def plot_pass_at_k(path: Path, summary: Mapping[str, Any]) -> None:
