@@ -162,7 +162,7 @@ def test_one_stage_and_method_runs_once_at_a_time(tmp_path: Path, first: list, s
         )  # fmt: skip
         assert other.returncode == code, other.stderr
         if code:
-            told(other, 75, f"is running already (process {held.pid})", "hint: wait for it, or end it")
+            told(other, 75, f"is at work here already (process {held.pid})", "hint: wait for it, or end it")
         held.communicate("\n", timeout=60)
     finally:
         held.kill()

@@ -13,6 +13,7 @@ from greenlit.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent
 GOOD = (ROOT / "params.yaml").read_text()
+LAST = GOOD.count("\n")
 
 
 def fault(tmp_path: Path, content: str | bytes) -> str:
@@ -39,9 +40,9 @@ WHOLE_FILES = {
     "binary": (bytes(range(256)), "params.yaml: not UTF-8 (byte 0x80 at position 128)\nhint: save it as UTF-8"),
     "control": ("a: 1\nb: \0\n", "params.yaml:2: not YAML: special characters are not allowed (found U+0"),
     "UTF-16": (GOOD.encode("utf-16"), "not UTF-8 (byte 0xff at position 0, UTF-16 by its first bytes)\nhint: "),
-    "syntax": (GOOD + "\nreport: [1\n", "params.yaml:72: not YAML: expected ',' or ']'"),
+    "syntax": (GOOD + "\nreport: [1\n", f"params.yaml:{LAST + 3}: not YAML: expected ',' or ']'"),
     "tab": ("seed: 0\nbuild:\n\tmax_pairs: 6\n", "params.yaml:3: not YAML: found character '\\t'"),
-    "twice": (GOOD + "\nseed: 1\n", "params.yaml:71: not YAML: key 'seed' stands twice"),
+    "twice": (GOOD + "\nseed: 1\n", f"params.yaml:{LAST + 2}: not YAML: key 'seed' stands twice"),
     "two documents": ("a: 1\n---\nb: 2\n", "params.yaml:2: not YAML: but found another document"),
     "no such anchor": ("a: *b\n", "params.yaml:1: not YAML: found undefined alias 'b'"),
     "billion laughs": (LAUGHS + "evaluate: {ks: *j}\n", "params.yaml: more than 10,000 values once its aliases"),
@@ -51,7 +52,7 @@ WHOLE_FILES = {
     "large": (GOOD + "# x\n" * 100_000, "params.yaml: larger than 256 KiB: no file of settings"),
     "python": ("a: !!python/object/apply:os.system [ls]", "params.yaml:1: not YAML: could not determine a constructor"),
     "wrong tag": (GOOD.replace("seed: 0", "seed: !!int zero"), "params.yaml:5: not YAML: 'zero' is no int"),
-    "list as key": (GOOD + "\n? [a]\n: x\n", "params.yaml:71: not YAML: a key must be text"),
+    "list as key": (GOOD + "\n? [a]\n: x\n", f"params.yaml:{LAST + 2}: not YAML: a key must be text"),
 }  # fmt: skip
 
 
