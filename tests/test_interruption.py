@@ -261,3 +261,14 @@ def test_a_full_disk_stops_sampling_and_once_there_is_room_it_goes_on(fetched: P
     assert whole.startswith(half)  # nothing lost
     assert whole.count(b"\n") == len(set(whole.splitlines())) == uninterrupted.count(b"\n")  # or repeated
     assert (fetched / out).read_bytes() == uninterrupted
+
+
+def test_a_dvc_that_is_at_work_already_is_named(tmp_path: Path) -> None:
+    folder = workspace.make_workspace(tmp_path, "tiny")
+    (folder / "output.txt").touch()
+    process = start(folder, *DVC_REPRO, "base")
+    wait_for(folder, "> exec python -m tasks.base")
+    second = workspace.greenlit(folder, "run", "--only", "base", code=75)
+    assert f"error: another DVC is at work here (process {process.pid})" in second.stderr
+    assert process.poll() is None
+    assert process.wait(120) == 0

@@ -11,9 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -44,8 +45,19 @@ def repro_environment() -> dict[str, str]:
     return {**os.environ, "PATH": search_path, "PYTHONUNBUFFERED": "1"}
 
 
-def repro(targets: Sequence[str], force: bool) -> None:
+def repro(
+    targets: Sequence[str],
+    force: bool,
+    cwd: Path = Path(),
+    settings: Mapping[str, str] | None = None,
+    stdout: IO[str] | None = None,
+) -> None:
     """`dvc repro` of the targets and all they need (all, when there are none).
+
+    Args:
+        cwd: the project's folder.
+        settings: environment variables of the stages, besides ours.
+        stdout: where standard output goes, if not to ours.
 
     Raises:
         StageFailedError: a stage failed.
@@ -57,7 +69,9 @@ def repro(targets: Sequence[str], force: bool) -> None:
         left = Path(folder) / "exit_code"
         process = subprocess.Popen(
             repro_command([*flags, *targets]),
-            env={**repro_environment(), EXIT_CODE_FILE: str(left)},
+            cwd=cwd,
+            env={**repro_environment(), **(settings or {}), EXIT_CODE_FILE: str(left)},
+            stdout=stdout,
             preexec_fn=end_with_parent,
         )
         try:
@@ -65,7 +79,7 @@ def repro(targets: Sequence[str], force: bool) -> None:
         except BaseException:
             end_repro(process.pid, process.poll)
             raise
-        if code and not left.exists() and (other := _other_dvc()):
+        if code and not left.exists() and (other := _other_dvc(cwd)):
             raise WorldError(f"another DVC is at work here (process {other})", hint="wait for it, or end it")
         if code:
             raise StageFailedError(int(left.read_text()) if left.exists() else 1)
@@ -98,10 +112,10 @@ def end_repro(pid: int, poll: Callable[[], int | None]) -> None:
         time.sleep(_POLL_S)
 
 
-def _other_dvc() -> int | None:
-    """Process of another DVC that holds files here, by DVC's own note of who reads and writes what."""
+def _other_dvc(root: Path) -> int | None:
+    """Process of another DVC that holds files there, by DVC's own note of who reads and writes what."""
     try:
-        noted = json.loads(Path(".dvc/tmp/rwlock").read_text())
+        noted = json.loads((root / ".dvc/tmp/rwlock").read_text())
     except (OSError, ValueError):
         return None
     for holders in noted.values():

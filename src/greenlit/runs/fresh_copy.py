@@ -5,20 +5,17 @@ verdicts found before are its own, so that nothing is restored from what is ther
 """
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
 
-from greenlit.entry import EXIT_CODE_FILE, end_with_parent
 from greenlit.errors import ConfigError, WorldError
 from greenlit.jsonl import atomic_write, read_json, write_json
-from greenlit.repro import StageFailedError, end_repro, repro_command, repro_environment
+from greenlit.repro import repro
 from greenlit.runs.records import CODE, git
 from greenlit.workspace import WORK, sha256_file, work_key
 
@@ -135,27 +132,10 @@ def run_again(copy: Copy, stages: Sequence[str]) -> None:
         Stopped: a signal came; the stage has ended.
     """
     root = copy.folder.resolve()
-    with TemporaryDirectory() as place:
-        left = Path(place) / "exit_code"
-        environment = {
-            **repro_environment(),
-            "PYTHONPATH": str(root / "src"),
-            "MLFLOW_TRACKING_URI": f"sqlite:///{root / 'mlflow.db'}",
-            "DVC_ROOT": str(root),
-            "GREENLIT_CACHE": str(root / WORK / "verdicts.sqlite"),
-            EXIT_CODE_FILE: str(left),
-        }
-        process = subprocess.Popen(
-            repro_command(list(stages)),
-            cwd=root,
-            env=environment,
-            stdout=sys.stderr,
-            preexec_fn=end_with_parent,
-        )
-        try:
-            code = process.wait()
-        except BaseException:
-            end_repro(process.pid, process.poll)
-            raise
-        if code:
-            raise StageFailedError(int(left.read_text()) if left.exists() else 1)
+    settings = {
+        "PYTHONPATH": str(root / "src"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{root / 'mlflow.db'}",
+        "DVC_ROOT": str(root),
+        "GREENLIT_CACHE": str(root / WORK / "verdicts.sqlite"),
+    }
+    repro(stages, force=False, cwd=root, settings=settings, stdout=sys.stderr)
