@@ -118,8 +118,8 @@ def _other_dvc(root: Path) -> int | None:
         noted = json.loads((root / ".dvc/tmp/rwlock").read_text())
     except (OSError, ValueError):
         return None
-    for holders in noted.values():
-        for holder in [holders.get("write") or {}, *holders.get("read", [])]:
-            if psutil.pid_exists(holder.get("pid", 0)):
-                return int(holder["pid"])
+    readers = (reader for readers in noted.get("read", {}).values() for reader in readers)
+    for holder in [*noted.get("write", {}).values(), *readers]:
+        if psutil.pid_exists(holder["pid"]):
+            return int(holder["pid"])
     return None
