@@ -34,7 +34,7 @@ run: $(READY)  ## the main job: problems to before/after report, on the embedded
 	@$(BIN)/greenlit run
 
 test: $(READY)  ## all tests (make test ARGS="-m 'not slow'" for the fast ones)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(READY)  ## formatting and lint
 	@$(BIN)/ruff format --check .

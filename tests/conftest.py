@@ -1,6 +1,8 @@
 """What tests share: quiet, offline libraries on one thread, a tiny random model, real data where it is at hand."""
 
+import fcntl
 import os
+import shutil
 from pathlib import Path
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -96,12 +98,26 @@ def tiny_chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny preset, run once with `greenlit run`; for looking at, not for changing."""
-    folder = workspace.make_workspace(tmp_path_factory.mktemp("tiny"), "tiny")
-    done = workspace.greenlit(folder, "run")
-    (folder / "stdout.txt").write_text(done.stdout)
-    return folder
+def tiny(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The tiny preset, run once with `greenlit run`; for looking at, not for changing.
+
+    Processes of pytest-xdist share the run, and each has a copy of it.
+    """
+    shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    made = shared / "tiny-made"
+    with (shared / "tiny.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (made / "stdout.txt").exists():
+            workspace.make_workspace(made, "tiny")
+            done = workspace.greenlit(made, "run")
+            (made / "stdout.txt").write_text(done.stdout)
+        return Path(shutil.copytree(made, tmp_path_factory.mktemp("tiny") / "project", symlinks=True))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: what takes longest must not come last when several processes share the work."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
@@ -115,6 +131,4 @@ def made_project(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def project(made_project: Path, tmp_path: Path) -> Path:
     """A copy of the small project, to break."""
-    import shutil
-
     return Path(shutil.copytree(made_project, tmp_path / "project", symlinks=True))

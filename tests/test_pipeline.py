@@ -13,7 +13,7 @@ import httpx
 import interruption
 import pytest
 import workspace
-from workspace import digests, paths_of
+from workspace import paths_of
 
 from greenlit.config import load_params
 from greenlit.jsonl import read_rows
@@ -166,16 +166,14 @@ def test_prefect_shows_one_task_run_per_stage_and_finds_nothing_to_do(tiny: Path
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tiny: Path, tmp_path: Path) -> None:
-    again = workspace.make_workspace(tmp_path / "again", "tiny")
-    workspace.greenlit(again, "run", "--only", "test_after")
-    assert digests(again) == digests(tiny)
-    params = again / "params.yaml"
+def test_another_seed_gives_other_bytes(tiny: Path, tmp_path: Path) -> None:
+    """That the same seed gives the same ones, in another folder: tests/test_reproduce.py."""
+    other = workspace.make_workspace(tmp_path / "other", "tiny")
+    params = other / "params.yaml"
     params.write_text(params.read_text().replace("seed: 0", "seed: 1"))
-    workspace.greenlit(again, "run", "--only", "baseline")
-    before, after = digests(tiny), digests(again)
-    sampled = paths_of(tiny).measured("test", None).as_posix()
-    assert before[sampled] != after[sampled]
+    workspace.greenlit(other, "run", "--only", "baseline")
+    sampled = paths_of(tiny).measured("test", None)
+    assert (tiny / sampled).read_bytes() != (other / sampled).read_bytes()
 
 
 @pytest.mark.slow

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import IO
 
 import psutil
+import yaml
+from pydantic import BaseModel, ValidationError
 
 from greenlit.entry import EXIT_CODE_FILE, end_with_parent
 from greenlit.errors import WorldError
@@ -59,18 +61,29 @@ def repro(
         settings: environment variables of the stages, besides ours.
         stdout: where standard output goes, if not to ours.
 
+    A dvc.lock that a kill has torn, because DVC writes it in place, is set aside; what was done is in DVC's run cache.
+
     Raises:
         StageFailedError: a stage failed.
         WorldError: another DVC is at work here.
         Stopped: a signal came; the stage has ended.
     """
     flags = (["--force", "--single-item"] if targets else ["--force"]) if force else []
+    try:
+        _repro([*flags, *targets], cwd, settings or {}, stdout)
+    except StageFailedError:
+        if not _set_torn_lock_aside(cwd):
+            raise
+        _repro([*flags, *targets], cwd, settings or {}, stdout)
+
+
+def _repro(arguments: Sequence[str], cwd: Path, settings: Mapping[str, str], stdout: IO[str] | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         left = Path(folder) / "exit_code"
         process = subprocess.Popen(
-            repro_command([*flags, *targets]),
+            repro_command(arguments),
             cwd=cwd,
-            env={**repro_environment(), **(settings or {}), EXIT_CODE_FILE: str(left)},
+            env={**repro_environment(), **settings, EXIT_CODE_FILE: str(left)},
             stdout=stdout,
             preexec_fn=end_with_parent,
         )
@@ -110,6 +123,36 @@ def end_repro(pid: int, poll: Callable[[], int | None]) -> None:
             with suppress(psutil.NoSuchProcess):
                 psutil.Process(pid).terminate()
         time.sleep(_POLL_S)
+
+
+class _Hashed(BaseModel):
+    path: str
+
+
+class _Locked(BaseModel):
+    cmd: str | list[str]
+    deps: list[_Hashed] = []
+    outs: list[_Hashed] = []
+
+
+class _LockFile(BaseModel):
+    stages: dict[str, _Locked]
+
+
+def _set_torn_lock_aside(root: Path) -> bool:
+    """Rename a dvc.lock that DVC cannot read to dvc.lock.torn; True if it was one."""
+    lock = root / "dvc.lock"
+    if not lock.exists():
+        return False
+    try:
+        _LockFile.model_validate(yaml.safe_load(lock.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, ValidationError, UnicodeDecodeError):
+        torn = lock.with_name("dvc.lock.torn")
+        lock.replace(torn)
+        print(f"{lock}: torn, as a kill in the middle of DVC's writing leaves it; set aside as {torn}", file=sys.stderr)
+        print("what was done comes from DVC's run cache", file=sys.stderr)
+        return True
+    return False
 
 
 def _other_dvc(root: Path) -> int | None:

@@ -12,10 +12,11 @@ Beside it lies `<run>.lock`, which a stage holds while it lives. Everything is r
 import fcntl
 import json
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,6 +68,7 @@ class Entry:
         self.events_file = folder / "events.jsonl"
         self.files = folder / "files"
         self._closed = folder / "closed"
+        self._told = False
 
     @classmethod
     def create(cls, header: Header) -> "Entry":
@@ -85,23 +87,37 @@ class Entry:
         return Header.model_validate_json((self.folder / "run.json").read_text(encoding="utf-8"))
 
     def append(self, event: str, **content: Any) -> None:
-        """Add an event; one line, whole or not at all for those who read meanwhile."""
+        """Add an event; one line, whole or not at all for those who read meanwhile.
+
+        Where it cannot be written (a full disk), that is one line on stderr: no stage fails for its trackers.
+        """
         line = json.dumps(redacted_values({"event": event, "time": time.time(), **content})) + "\n"
-        with self.events_file.open("a", encoding="utf-8") as stream:
-            stream.write(line)
+        try:
+            with self.events_file.open("a", encoding="utf-8") as stream:
+                stream.write(line)
+        except OSError as error:
+            self._do_without(error)
 
     def add_file(self, path: Path, name: str) -> None:
         """Copy a small file, without secrets if it is text, and say so; one that is missing or large is left out."""
         if not path.is_file() or path.stat().st_size > _LARGE:
             return
         target = self.files / name
-        target.parent.mkdir(parents=True, exist_ok=True)
         content = path.read_bytes()
+        with suppress(UnicodeDecodeError):
+            content = redacted(content.decode("utf-8")).encode("utf-8")
         try:
-            target.write_text(redacted(content.decode("utf-8")), encoding="utf-8")
-        except UnicodeDecodeError:
+            target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
+        except OSError as error:
+            self._do_without(error)
+            return
         self.append("file", path=name)
+
+    def _do_without(self, error: OSError) -> None:
+        if not self._told:
+            self._told = True
+            print(f"tracking: {self.folder}: {error.strerror}; the trackers miss something", file=sys.stderr)
 
     def events(self, offset: int = 0) -> list[tuple[dict[str, Any], int]]:
         """Events from a byte on, each with the byte after it; a line half written, or broken, is left out."""
