@@ -55,7 +55,7 @@ def test_killed_at_any_moment_it_ends_the_same(tiny: Path, tmp_path: Path, numbe
 
 
 def go_on(folder: Path) -> None:
-    """`dvc repro`, or where the kill fell into DVC's own writing of dvc.lock, which it does in place, `greenlit run`."""
+    """`dvc repro`; or `greenlit run`, where the kill fell into the writing of dvc.lock, which DVC does in place."""
     again = subprocess.run(
         DVC_REPRO, cwd=folder, env=workspace.environment(folder), capture_output=True, text=True, check=False
     )
@@ -232,7 +232,7 @@ def test_a_checkpoint_that_finds_the_disk_full_is_told_and_the_training_repeats(
     subprocess.run([*mounts, "bash", "-c", FULL_FOR_TRAINING], cwd=fetched, env=environment, check=True)
     said = (fetched / "full.txt").read_text()
     assert (fetched / "full.code").read_text().strip() == "75", said
-    assert "the disk is full" in said
+    assert "the disk is full" in said  # or, where torch does not tell, "most likely"
     assert "Traceback" not in said
     assert (fetched / "again.code").read_text().strip() == "0", (fetched / "again.txt").read_text()
     for name in ("metrics.json", "adapter/adapter_model.safetensors", "logs/training_log.jsonl"):

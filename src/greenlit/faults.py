@@ -8,6 +8,8 @@ from greenlit.errors import ConfigError, DataError, GreenlitError, WorldError
 
 GO_ON = "what was done is kept; the same command goes on from there"
 _NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of memory", "bad_alloc", "bad alloc")
+_TORCH_WRITES = ("inline_container.cc", "iostream error")
+"""What torch says when it cannot write a file; it does not tell why."""
 _FEWER = "lower batch_size or GREENLIT_WORKERS, or free memory"
 
 
@@ -26,7 +28,7 @@ def as_known(fault: BaseException) -> GreenlitError | None:
     place = _place(fault) if isinstance(fault, OSError) else ""
     if number in {errno.ENOSPC, errno.EDQUOT} or _says_full(text):
         return WorldError(f"{place}the disk is full", hint=f"free some space; {GO_ON}")
-    if "inline_container.cc" in text and "unexpected pos" in text:  # torch's writer, which does not tell why
+    if any(words in text for words in _TORCH_WRITES):
         return WorldError("torch could not write a file", hint=f"most likely the disk is full: free some; {GO_ON}")
     if number in {errno.EROFS, errno.EACCES, errno.EPERM} or "readonly database" in text:
         return ConfigError(f"{place}no right to do that ({first_line(fault)})", hint="make it writable, or move away")
