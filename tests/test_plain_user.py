@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,9 @@ def readable_for_all() -> str:
 def as_plain_user(command: list[str], folder: Path, before: tuple[str, ...] = (), **environment: str) -> str:
     """Run a command of ours as a user that owns nothing; its standard output."""
     folder.chmod(0o777)
-    for parent in folder.parents[:2]:
-        parent.chmod(parent.stat().st_mode | 0o055)
+    for parent in folder.parents:
+        if Path(tempfile.gettempdir()) in parent.parents:
+            parent.chmod(parent.stat().st_mode | 0o055)
     variables = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT / "src"), **environment}
     script = f'set -e; {readable_for_all()}; cd {folder}; exec "$@"'
     wrapped = ["unshare", "--mount", "bash", "-c", script, "_", *before, *WITHOUT_RIGHTS, *command]

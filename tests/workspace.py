@@ -14,13 +14,13 @@ ROOT = Path(__file__).parent.parent
 
 
 def make_workspace(folder: Path, preset: str) -> Path:
-    """The project's tracked files in `folder`, with the preset as params.yaml."""
+    """The project's tracked files in `folder`, with the preset as params.yaml; nothing of runs in the checkout."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     for name in listed.stdout.split("\n"):
         source = ROOT / name
-        if name and source.is_file() and not name.startswith("tests/"):
+        if name and source.is_file() and not name.startswith("tests/") and name != "dvc.lock":
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)  # with its time: make compares times
