@@ -14,6 +14,7 @@ from greenlit.hardware import quiet_libraries
 from greenlit.jsonl import read_json
 from greenlit.paths import Paths
 from greenlit.registry.mlflow import already_registered, lineage_tags, register_model
+from greenlit.stopping import postponed
 from greenlit.tracking.executions import reached_end
 from greenlit.tracking.mlflow_store import tracking_uri
 from greenlit.tracking.runs import tracked, untracked
@@ -29,7 +30,8 @@ def run(params: Params, name: str, paths: Paths) -> None:
     summary = read_json(paths.report("summary.json"))
     figures = {"after_test": summary["after_test"][name], "delta": summary["delta"][name]}
     inputs = {"reads": Path(method.reads), "start": Path(method.start), "test": paths.problems("test")}
-    with tracked(params, "register", "methods", "register", method=name) as tracker:
+    # a signal waits: raised in the middle of a transaction it would leave MLflow's database locked against ourselves
+    with postponed(), tracked(params, "register", "methods", "register", method=name) as tracker:
         header, parent = tracker.headers()
         version = register_model(
             merged,
