@@ -8,8 +8,8 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.stages import reproduce, stages_towards
 from greenlit.config import load_params
-from greenlit.entry import exit_cleanly
 from greenlit.paths import Paths
+from greenlit.stage.entry import exit_cleanly
 from greenlit.tracking.executions import execution
 
 

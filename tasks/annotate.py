@@ -12,16 +12,16 @@ from collections import Counter
 from pathlib import Path
 
 from greenlit.config import AnnotateParams, load_params
-from greenlit.entry import run_stage
 from greenlit.execution.cache import VerdictCache
 from greenlit.execution.cheats.gate import refuse_forgeable
 from greenlit.execution.judges import Judge
 from greenlit.grading import annotate, timing
-from greenlit.hardware import workers
 from greenlit.jsonl import atomic_writes, read_lines, read_rows, to_line
 from greenlit.paths import Paths
 from greenlit.problems.files import read_problems
-from greenlit.progress import progress
+from greenlit.stage.entry import run_stage
+from greenlit.stage.hardware import workers
+from greenlit.stage.progress import progress
 from greenlit.tracking.runs import tracked
 from greenlit.types import Candidate
 

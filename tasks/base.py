@@ -8,13 +8,13 @@ Params  seed, base
 from pathlib import Path
 
 from greenlit.config import BaseParams, load_params
-from greenlit.entry import run_stage
-from greenlit.hardware import limit_threads, quiet_libraries
 from greenlit.models import write_pointer
 from greenlit.paths import BASE
-from greenlit.progress import progress
+from greenlit.stage.entry import run_stage
+from greenlit.stage.hardware import limit_threads, quiet_libraries
+from greenlit.stage.progress import progress
+from greenlit.stage.workspace import atomic_folder, work_dir
 from greenlit.tracking.runs import tracked
-from greenlit.workspace import atomic_folder, work_dir
 
 
 def run(params: BaseParams, seed: int, out: Path) -> None:

@@ -9,11 +9,11 @@ Params  seed, annotate, evaluate
 import sys
 
 from greenlit.config import load_params
-from greenlit.entry import run_stage
 from greenlit.evaluation.measure import measure
 from greenlit.evaluation.summary import detectable_effect_of, effect_sentence, headline_figures
-from greenlit.hardware import limit_threads, quiet_libraries
 from greenlit.paths import BASE, Paths
+from greenlit.stage.entry import run_stage
+from greenlit.stage.hardware import limit_threads, quiet_libraries
 from greenlit.tracking.runs import tracked
 
 

@@ -9,9 +9,7 @@ import sys
 from pathlib import Path
 
 from greenlit.config import BuildParams, load_params
-from greenlit.entry import run_stage
 from greenlit.errors import MismatchError
-from greenlit.hardware import made_with, quiet_libraries
 from greenlit.jsonl import atomic_writes, dump_json, read_json, to_line
 from greenlit.models import resolve, tokenizer_facts
 from greenlit.pairs.groups import by_problem
@@ -21,6 +19,8 @@ from greenlit.pairs.pairs import preference_pairs, shuffle_verdicts
 from greenlit.paths import BASE, Paths
 from greenlit.problems.files import read_problems
 from greenlit.problems.prompts import prompt_hash, render
+from greenlit.stage.entry import run_stage
+from greenlit.stage.hardware import made_with, quiet_libraries
 from greenlit.tracking.runs import tracked
 
 

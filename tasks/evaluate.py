@@ -8,12 +8,12 @@ Params  seed, annotate, evaluate
 """
 
 from greenlit.config import load_params_and_method
-from greenlit.entry import run_stage
 from greenlit.evaluation.measure import measure
 from greenlit.evaluation.summary import flat_figures, headline_figures
-from greenlit.hardware import limit_threads, quiet_libraries
 from greenlit.jsonl import write_json
 from greenlit.paths import Paths
+from greenlit.stage.entry import run_stage
+from greenlit.stage.hardware import limit_threads, quiet_libraries
 from greenlit.tracking.runs import tracked
 
 

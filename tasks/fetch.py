@@ -9,13 +9,13 @@ Params  dataset
 from pathlib import Path
 
 from greenlit.config import DatasetParams, load_params
-from greenlit.entry import run_stage
-from greenlit.hardware import facts, quiet_libraries
 from greenlit.jsonl import write_json
 from greenlit.paths import Paths
 from greenlit.problems.adapters import adapter_for
+from greenlit.stage.entry import run_stage
+from greenlit.stage.hardware import facts, quiet_libraries
+from greenlit.stage.workspace import atomic_folder
 from greenlit.tracking.runs import tracked
-from greenlit.workspace import atomic_folder
 
 
 def run(params: DatasetParams, raw: Path) -> None:

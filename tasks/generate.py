@@ -8,14 +8,14 @@ Params  seed, generate
 from pathlib import Path
 
 from greenlit.config import GenerateParams, load_params
-from greenlit.entry import run_stage
 from greenlit.generation.sample import sample
-from greenlit.hardware import quiet_libraries, workers
 from greenlit.jsonl import write_rows
 from greenlit.paths import BASE, Paths
 from greenlit.problems.files import read_problems
+from greenlit.stage.entry import run_stage
+from greenlit.stage.hardware import quiet_libraries, workers
+from greenlit.stage.workspace import work_dir
 from greenlit.tracking.runs import tracked
-from greenlit.workspace import work_dir
 
 
 def run(params: GenerateParams, seed: int, problems: Path, model: Path, candidates: Path) -> int:

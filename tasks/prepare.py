@@ -11,15 +11,15 @@ import sys
 from typing import Any
 
 from greenlit.config import Params, load_params
-from greenlit.entry import run_stage
 from greenlit.execution.cache import VerdictCache
 from greenlit.execution.judges import Judge
-from greenlit.hardware import made_with, workers
 from greenlit.jsonl import atomic_writes, dump_json, read_json, to_line
 from greenlit.paths import Paths
 from greenlit.problems.adapters import adapter_for
 from greenlit.problems.audit import Audit, audit_figures, reason_lines, terminal_table
 from greenlit.problems.splits import all_filled, split_problems
+from greenlit.stage.entry import run_stage
+from greenlit.stage.hardware import made_with, workers
 from greenlit.tracking.runs import tracked
 from greenlit.types import FORMAT_VERSION, SPLITS
 

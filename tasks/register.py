@@ -9,16 +9,16 @@ import sys
 from pathlib import Path
 
 from greenlit.config import Params, load_params_and_method, method_of
-from greenlit.entry import run_stage
-from greenlit.hardware import quiet_libraries
 from greenlit.jsonl import read_json
 from greenlit.paths import Paths
 from greenlit.registry.mlflow import already_registered, lineage_tags, register_model
-from greenlit.stopping import postponed
+from greenlit.stage.entry import run_stage
+from greenlit.stage.hardware import quiet_libraries
+from greenlit.stage.stopping import postponed
+from greenlit.stage.workspace import WORK, sha256_tree
+from greenlit.trackers.mlflow_store import tracking_uri
 from greenlit.tracking.executions import reached_end
-from greenlit.tracking.mlflow_store import tracking_uri
 from greenlit.tracking.runs import tracked, untracked
-from greenlit.workspace import WORK, sha256_tree
 
 
 def run(params: Params, name: str, paths: Paths) -> None:

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from greenlit.config import Params, load_params
-from greenlit.entry import run_stage
 from greenlit.evaluation.markdown import write_markdown
 from greenlit.evaluation.plots import write_plots
 from greenlit.evaluation.report import Example, build_summary, pick_examples
 from greenlit.evaluation.tables import write_tables
-from greenlit.hardware import made_with, quiet_libraries
 from greenlit.jsonl import read_json, read_json_lines, read_rows, write_json
 from greenlit.paths import Paths
 from greenlit.problems.files import read_problems
 from greenlit.problems.prompts import statement
+from greenlit.stage.entry import run_stage
+from greenlit.stage.hardware import made_with, quiet_libraries
 from greenlit.tracking.runs import tracked
 from greenlit.types import Annotated
 

@@ -16,17 +16,17 @@ from pathlib import Path
 import yaml
 
 from greenlit.config import DpoParams, SftParams, load_params_and_method, method_of
-from greenlit.entry import run_stage
-from greenlit.hardware import limit_threads, made_with, quiet_libraries
 from greenlit.jsonl import atomic_write, write_json
 from greenlit.models import load_tokenizer, resolve, weights_sha256
 from greenlit.paths import Paths
+from greenlit.stage.entry import run_stage
+from greenlit.stage.hardware import limit_threads, made_with, quiet_libraries
+from greenlit.stage.workspace import atomic_folder, sha256_file, work_dir
 from greenlit.tracking.runs import Run, tracked
 from greenlit.training.callbacks import TrainingLog
 from greenlit.training.checkpoints import Checkpoints, copy_checkpoints
 from greenlit.training.methods import METHODS, REWARDS_MEAN
 from greenlit.training.rows import training_rows
-from greenlit.workspace import atomic_folder, sha256_file, work_dir
 
 LOGS = ("logs/training_log.jsonl", "logs/training_log.txt", "logs/rewards.json")
 

@@ -132,7 +132,7 @@ def test_what_waits_for_a_tracker_is_yellow_and_says_how_to_deliver_it(project: 
     (line,) = [line for line in lines_of_trackers(project) if line.name == "undelivered"]
     assert (line.state, line.value) == ("yellow", "1 runs wait in .work/tracking (build)")
     command = line.fix.split("`")[-2]
-    assert command == "python -m greenlit.tracking.delivery"
+    assert command == "python -m greenlit.trackers.delivery"
     workspace.run(project, *command.replace("python", sys.executable).split())
     assert "undelivered" not in {line.name for line in lines_of_trackers(project)}
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from faults import environment, told
 
-from greenlit.entry import EXIT_CODE_FILE, TRACE
 from greenlit.errors import ConfigError, DataError, GreenlitError, MismatchError, SandboxError, WorldError
-from greenlit.faults import as_known
+from greenlit.stage.entry import EXIT_CODE_FILE, TRACE
+from greenlit.stage.faults import as_known
 
 
 def system(number: int, *names: str | None) -> OSError:
@@ -74,7 +74,7 @@ def process(folder: Path, code: str, *arguments: str, run: str = "exit_cleanly",
     script = folder / "work.py"
     body = "\n    ".join(code.splitlines())
     script.write_text(
-        "from greenlit.entry import exit_cleanly, run_stage\nfrom greenlit.errors import *\n"
+        "from greenlit.stage.entry import exit_cleanly, run_stage\nfrom greenlit.errors import *\n"
         f"def main():\n    {body}\n{run}(main)\n"
     )
     command = [sys.executable, str(script), *arguments]
@@ -122,7 +122,7 @@ def test_the_exit_code_is_left_for_a_caller_that_cannot_see_it(tmp_path: Path) -
 
 def test_a_reader_that_leaves_is_no_fault(tmp_path: Path) -> None:
     (tmp_path / "work.py").write_text(
-        "from greenlit.entry import exit_cleanly\n"
+        "from greenlit.stage.entry import exit_cleanly\n"
         "def main():\n    for number in range(10**6): print(number)\nexit_cleanly(main)\n"
     )
     script = f"{sys.executable} work.py | head -1; exit ${{PIPESTATUS[0]}}"

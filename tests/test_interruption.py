@@ -174,8 +174,8 @@ def test_a_second_ctrl_c_ends_at_once(fetched: Path) -> None:
     """The first lets the step in hand end; the second does not wait for it."""
     code = (
         "import time\n"
-        "from greenlit.entry import run_stage\n"
-        "from greenlit.stopping import postponed\n"
+        "from greenlit.stage.entry import run_stage\n"
+        "from greenlit.stage.stopping import postponed\n"
         "def main():\n"
         "    with postponed():\n"
         "        print('working', flush=True)\n"

@@ -32,7 +32,7 @@ TESTED = {
     "dvc exp run --queue -S methods.dpo.beta=0.1,0.5": "tests/test_sweeps.py",
     "dvc exp run --run-all -j 1": "tests/test_sweeps.py",
     "mlflow ui --backend-store-uri sqlite:///mlflow.db": "tests/test_pipeline.py",
-    "python -m greenlit.tracking.delivery": "tests/test_tracking.py",
+    "python -m greenlit.trackers.delivery": "tests/test_tracking.py",
     "greenlit params --schema": "here",
     "greenlit params": "here",
     "dvc repro": "tests/test_pipeline.py",

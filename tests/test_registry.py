@@ -10,11 +10,11 @@ import pytest
 
 from greenlit.errors import DataError, WorldError
 from greenlit.registry.mlflow import already_registered, lineage_tags, register_model
-from greenlit.secrets import without_password
-from greenlit.tracking import mlflow_store
+from greenlit.stage.secrets import without_password
+from greenlit.stage.workspace import sha256_tree
+from greenlit.trackers import mlflow_store
 from greenlit.tracking.origin import git_commit
 from greenlit.tracking.spool import Header, new_id
-from greenlit.workspace import sha256_tree
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_an_unusable_store_is_the_worlds_fault_and_keeps_its_password(tmp_path):
 
 def test_first_clients_in_a_fresh_project_are_silent_send_no_telemetry_and_do_not_break_each_other(tmp_path):
     code = (
-        "import sys; from greenlit.tracking.mlflow_store import *; assert 'mlflow' not in sys.modules\n"
+        "import sys; from greenlit.trackers.mlflow_store import *; assert 'mlflow' not in sys.modules\n"
         "client = open_client(tracking_uri()); client.create_run(experiment_id(client, 'demo', tracking_uri()))\n"
         "from mlflow.telemetry.utils import is_telemetry_disabled; assert is_telemetry_disabled()"
     )
@@ -199,7 +199,7 @@ def test_a_failed_upload_leaves_no_version_and_no_record(tmp_path, uri, client, 
     def full(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("greenlit.tracking.reporters.mlflow.MlflowReporter.folder", full)
+    monkeypatch.setattr("greenlit.trackers.mlflow.MlflowReporter.folder", full)
     failing = header(experiment="failing")
     with pytest.raises(OSError, match="disk full"):
         register(model(tmp_path / "merged", b"failing"), "failing", uri, tmp_path / "r.json", header=failing)

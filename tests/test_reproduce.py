@@ -14,7 +14,6 @@ import pytest
 import workspace
 import yaml
 
-from greenlit import hardware
 from greenlit.config import load_params
 from greenlit.errors import ConfigError
 from greenlit.evaluation.summary import flat_figures
@@ -24,8 +23,9 @@ from greenlit.runs.comparing import first_difference, md5_file
 from greenlit.runs.differences import Change, changes_since, compare_with
 from greenlit.runs.records import git_state, outs_of, record_run
 from greenlit.runs.reproduce import find_record
-from greenlit.stopping import Stopped
-from greenlit.workspace import sha256_tree
+from greenlit.stage import hardware
+from greenlit.stage.stopping import Stopped
+from greenlit.stage.workspace import sha256_tree
 from tasks import annotate, build, generate, prepare
 
 
@@ -151,7 +151,8 @@ def test_gpus_are_those_that_nvidia_smi_names(tmp_path: Path, monkeypatch, scrip
 
 
 def test_facts_load_nothing_heavy() -> None:
-    code = "import sys, greenlit.hardware as h; h.facts(); print([m for m in ('torch', 'mlflow') if m in sys.modules])"
+    heavy = "[m for m in ('torch', 'mlflow') if m in sys.modules]"
+    code = f"import sys, greenlit.stage.hardware as h; h.facts(); print({heavy})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 

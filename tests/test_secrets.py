@@ -10,7 +10,7 @@ import pytest
 import trackers
 import workspace
 
-from greenlit.secrets import redacted, redacted_values, secret_names
+from greenlit.stage.secrets import redacted, redacted_values, secret_names
 
 IN_ENVIRONMENT = {
     "HF_TOKEN": "hf_canaryTurquoise0001",
@@ -110,7 +110,7 @@ def faults(folder: Path) -> list[subprocess.CompletedProcess]:
     said = []
     for value in (*IN_ENVIRONMENT.values(), *IN_FILE.values()):
         script = (
-            "from greenlit.config import load_params\nfrom greenlit.entry import exit_cleanly\n"
+            "from greenlit.config import load_params\nfrom greenlit.stage.entry import exit_cleanly\n"
             "from greenlit.tracking.runs import tracked\nfrom pathlib import Path\n"
             "def main():\n"
             f"    value = {value!r}\n"

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from greenlit.stopping import Stopped, postponed, stoppable
+from greenlit.stage.stopping import Stopped, postponed, stoppable
 
 
 def send(number: int) -> None:
@@ -64,7 +64,7 @@ def test_each_block_starts_anew() -> None:
 def test_a_signal_that_was_ignored_stays_ignored() -> None:
     code = (
         "import os, signal\n"
-        "from greenlit.stopping import stoppable\n"
+        "from greenlit.stage.stopping import stoppable\n"
         "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
         "with stoppable():\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"

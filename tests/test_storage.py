@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from greenlit import hardware, models, progress, workspace
-from greenlit.entry import exit_cleanly
+from greenlit import models
 from greenlit.errors import ConfigError, DataError, MismatchError, SandboxError, WorldError
+from greenlit.stage import hardware, progress, workspace
+from greenlit.stage.entry import exit_cleanly
 
 
 def test_a_folder_appears_whole_and_replaces_the_old_one(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import workspace
 
-from greenlit import entry
+from greenlit.stage import entry
 
 DVC = (sys.executable, "-m", "dvc")
 SMALLER = (("{train: 40, validation: 10, test: 10}", "{train: 16, validation: 4, test: 4}"), ("n: 8\n", "n: 6\n"))

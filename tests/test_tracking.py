@@ -16,12 +16,12 @@ import pytest
 import trackers
 
 from greenlit.config import Params, Tracker, load_params, read_yaml
+from greenlit.trackers import REPORTERS
+from greenlit.trackers.delivery import Delivery, undelivered
+from greenlit.trackers.mlflow import MlflowReporter
 from greenlit.tracking import beside, executions, spool
 from greenlit.tracking.beside import deliver
-from greenlit.tracking.delivery import Delivery, undelivered
 from greenlit.tracking.executions import EXECUTION, execution, reached_end
-from greenlit.tracking.reporters import REPORTERS
-from greenlit.tracking.reporters.mlflow import MlflowReporter
 from greenlit.tracking.runs import tracked
 from greenlit.tracking.spool import SPOOL, entries
 
@@ -188,7 +188,7 @@ def test_wandb_without_a_key_writes_files_and_says_so_once(project) -> None:
 
 
 def test_wandb_goes_online_with_a_key_and_a_server_only(monkeypatch) -> None:
-    from greenlit.tracking.reporters import wandb
+    from greenlit.trackers import wandb
 
     monkeypatch.setenv("HOME", str(Path.cwd()))
     assert wandb.why_offline() == "no WANDB_API_KEY"

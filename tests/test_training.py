@@ -12,7 +12,7 @@ from greenlit.config import DpoParams, LoraParams, SftParams
 from greenlit.errors import DataError, MismatchError
 from greenlit.jsonl import write_rows
 from greenlit.models import POINTER, load_model, load_tokenizer, resolve, tokenizer_facts, weights_sha256, write_pointer
-from greenlit.stopping import Stopped, stoppable
+from greenlit.stage.stopping import Stopped, stoppable
 from greenlit.training import checkpoints, dpo, sft
 from greenlit.training.arguments import trainer_arguments
 from greenlit.training.callbacks import TrainingLog

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from greenlit.entry import exit_cleanly
 from greenlit.errors import ConfigError
+from greenlit.stage.entry import exit_cleanly
 
 app = typer.Typer(
     name="greenlit",
@@ -54,12 +54,12 @@ def run(
 ) -> None:
     """Bring the experiment of params.yaml up to date, then print its result table."""
     from greenlit.config import load_params
-    from greenlit.entry import DEBUG, only_one
     from greenlit.repro import StageFailedError, repro
     from greenlit.runs.records import record_run
-    from greenlit.stopping import Stopped
+    from greenlit.stage.entry import DEBUG, only_one
+    from greenlit.stage.stopping import Stopped
+    from greenlit.stage.workspace import sweep
     from greenlit.tracking.executions import execution
-    from greenlit.workspace import sweep
 
     params = load_params()
     targets = [] if only is None else stage_targets(only, list(params.methods))
@@ -199,7 +199,7 @@ def reproduce_command(
 
     from greenlit.repro import StageFailedError
     from greenlit.runs.reproduce import reproduce
-    from greenlit.stopping import Stopped
+    from greenlit.stage.stopping import Stopped
 
     load_dotenv(".env")
     try:

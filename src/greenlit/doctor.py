@@ -22,12 +22,12 @@ import psutil
 
 from greenlit.config import PARAMS, AnnotateParams, Params, load_params
 from greenlit.errors import ConfigError, SandboxError
-from greenlit.hardware import cores, workers
-from greenlit.secrets import without_password
-from greenlit.tracking import delivery, spool
-from greenlit.tracking.mlflow_store import store_fault, tracking_uri
-from greenlit.tracking.reporters import wandb
-from greenlit.tracking.reporters.tensorboard import FOLDER as TENSORBOARD
+from greenlit.stage.hardware import cores, workers
+from greenlit.stage.secrets import without_password
+from greenlit.trackers import delivery, wandb
+from greenlit.trackers.mlflow_store import store_fault, tracking_uri
+from greenlit.trackers.tensorboard import FOLDER as TENSORBOARD
+from greenlit.tracking import spool
 
 if TYPE_CHECKING:
     from greenlit.execution.cheats.host import Host
@@ -249,7 +249,7 @@ def trackers() -> Iterator[Line]:
             f"{len(waiting)} runs wait in {spool.SPOOL} ({', '.join(waiting[:3])}{', ...' if len(waiting) > 3 else ''})"
         )
         fix = (
-            "see that the trackers answer; then `greenlit run` delivers them, or `python -m greenlit.tracking.delivery`"
+            "see that the trackers answer; then `greenlit run` delivers them, or `python -m greenlit.trackers.delivery`"
         )
         yield Line("trackers", "undelivered", "yellow", text, fix)
 
@@ -339,7 +339,7 @@ def _languages(judge: "Judge") -> Iterator[Line]:
 def _cheats(judge: "Judge", host: "Host") -> "Table":
     from greenlit.execution.cheats.runner import run_cheats
     from greenlit.execution.cheats.suite import CHEATS
-    from greenlit.progress import progress
+    from greenlit.stage.progress import progress
 
     with progress("doctor", len(CHEATS), "cheats") as bar:
         return run_cheats(judge, CHEATS, host=host, after_each=lambda _: bar.advance())

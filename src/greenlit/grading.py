@@ -10,8 +10,8 @@ from greenlit.execution.judgement import Judgement
 from greenlit.execution.judges import Judge
 from greenlit.jsonl import shortened
 from greenlit.program_metrics import novelties, program_metrics
-from greenlit.progress import Progress
 from greenlit.rewards import REWARDS
+from greenlit.stage.progress import Progress
 from greenlit.types import Annotated, Candidate, Problem
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from greenlit.errors import ConfigError, DataError, WorldError
-from greenlit.faults import as_known
 from greenlit.jsonl import read_json, write_json
 from greenlit.paths import BASE
-from greenlit.workspace import sha256_file
+from greenlit.stage.faults import as_known
+from greenlit.stage.workspace import sha256_file
 
 POINTER = "pointer.json"
 

@@ -20,8 +20,8 @@ import psutil
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from greenlit.entry import EXIT_CODE_FILE, end_with_parent
 from greenlit.errors import WorldError
+from greenlit.stage.entry import EXIT_CODE_FILE, end_with_parent
 
 BETWEEN_STAGES_S = 3.0
 """DVC without a stage for so long is not about to start one."""

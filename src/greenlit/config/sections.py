@@ -263,7 +263,7 @@ class TrackingParams(Section):
     """Where runs are shown; changes no result, so no stage depends on it."""
 
     report_to: list[Tracker] = ["mlflow"]
-    """Keys of tracking.reporters.REPORTERS, any of them or none; their URIs and keys come from the environment."""
+    """Keys of trackers.REPORTERS, any of them or none; their URIs and keys come from the environment."""
 
 
 class Params(Section):

@@ -11,13 +11,13 @@ from greenlit.execution.cache import VerdictCache
 from greenlit.execution.judges import Judge
 from greenlit.generation.sample import sample
 from greenlit.grading import annotate
-from greenlit.hardware import made_with, workers
 from greenlit.jsonl import read_rows, write_json, write_rows
 from greenlit.paths import Paths
 from greenlit.problems.files import read_problems
-from greenlit.progress import progress
+from greenlit.stage.hardware import made_with, workers
+from greenlit.stage.progress import progress
+from greenlit.stage.workspace import work_dir
 from greenlit.types import Annotated, Split
-from greenlit.workspace import work_dir
 
 MEASURED: tuple[Split, ...] = ("validation", "test")
 

@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from greenlit import hardware
 from greenlit.config import AnnotateParams
 from greenlit.errors import ConfigError, DataError
 from greenlit.execution.cache import VerdictCache, judged
 from greenlit.execution.intake import ProblemIndex, index_problems, program_of, task_id_of
 from greenlit.execution.judgement import Judgement
 from greenlit.execution.judges import Judge
+from greenlit.stage import hardware
 from greenlit.types import Problem
 
 

@@ -33,8 +33,8 @@ from pydantic_core import to_jsonable_python
 from greenlit.config import AnnotateParams
 from greenlit.execution.judgement import Judgement, TestResult
 from greenlit.execution.judges import Judge
+from greenlit.stage.workspace import WORK, sha256_tree
 from greenlit.types import Problem
-from greenlit.workspace import WORK, sha256_tree
 
 ENGINE = 1
 """Raise it when verdicts may change without a change of the source in this folder."""

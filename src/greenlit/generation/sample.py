@@ -17,7 +17,7 @@ from greenlit.generation.transformers import Completion, Request
 from greenlit.jsonl import to_line
 from greenlit.models import load_tokenizer, resolve
 from greenlit.problems.prompts import extract, has_chat_template, prompt_hash, render
-from greenlit.progress import progress
+from greenlit.stage.progress import progress
 from greenlit.types import Candidate, Problem
 
 _NOWHERE = -1

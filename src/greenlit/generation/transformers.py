@@ -19,10 +19,10 @@ from typing import Any
 from greenlit.config import SamplingParams
 from greenlit.errors import ConfigError, DataError, WorldError
 from greenlit.generation.sampling import GumbelMax, candidate_stream
-from greenlit.hardware import limit_threads, quiet_libraries
 from greenlit.models import load_model, load_tokenizer
 from greenlit.problems.prompts import prompt_ids
-from greenlit.stopping import leave_signals_alone
+from greenlit.stage.hardware import limit_threads, quiet_libraries
+from greenlit.stage.stopping import leave_signals_alone
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from greenlit import hardware
 from greenlit.errors import ConfigError
 from greenlit.execution.api import limits_of
 from greenlit.execution.cache import default_path
@@ -14,7 +13,8 @@ from greenlit.grade.figures import read_ks, table
 from greenlit.grade.grade import Assignment, grade
 from greenlit.grade.partial import partial_of
 from greenlit.grade.sources import read_dataset, read_problem_file
-from greenlit.stopping import Stopped
+from greenlit.stage import hardware
+from greenlit.stage.stopping import Stopped
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from greenlit.execution.judges import Judge
 from greenlit.grade.figures import Tally
 from greenlit.grade.partial import PartialRows, partial_rows
 from greenlit.grade.sources import Sample, count_samples, read_samples
-from greenlit.progress import progress
+from greenlit.stage.progress import progress
+from greenlit.stage.workspace import sha256_file
 from greenlit.types import FORMAT_VERSION, Problem
-from greenlit.workspace import sha256_file
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 from greenlit.errors import DataError
 from greenlit.evaluation.pass_at_k import pass_at_k_P
+from greenlit.stage.workspace import sha256_file
 from greenlit.types import FORMAT_VERSION, Annotated, Pair
-from greenlit.workspace import sha256_file
 
 
 class Counts:

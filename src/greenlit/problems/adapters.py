@@ -18,8 +18,8 @@ from greenlit.problems.humaneval import load_humaneval
 from greenlit.problems.leetcode import load_leetcode
 from greenlit.problems.records import Dropped
 from greenlit.problems.taco import load_taco
+from greenlit.stage.workspace import sha256_file
 from greenlit.types import Problem
-from greenlit.workspace import sha256_file
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from greenlit.execution.judges import Judge
 from greenlit.execution.split import unsplittable
 from greenlit.problems.mutants import Mutant, mutants
 from greenlit.program_metrics import parse
-from greenlit.progress import progress
+from greenlit.stage.progress import progress
 from greenlit.types import Problem, ScriptTest, Split
 
 Grade = Literal["A", "B", "C"]

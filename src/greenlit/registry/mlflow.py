@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from greenlit import jsonl
 from greenlit.errors import DataError
-from greenlit.tracking import mlflow_store
+from greenlit.stage.workspace import sha256_path, sha256_tree
+from greenlit.trackers import mlflow_store
+from greenlit.trackers.mlflow import MlflowReporter
 from greenlit.tracking.origin import git_commit
-from greenlit.tracking.reporters.mlflow import MlflowReporter
 from greenlit.tracking.spool import Header, State
-from greenlit.workspace import sha256_path, sha256_tree
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

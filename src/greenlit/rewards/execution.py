@@ -16,13 +16,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from greenlit import hardware
 from greenlit.config import AnnotateParams
 from greenlit.errors import DataError
 from greenlit.execution.intake import ProblemIndex, index_problems
 from greenlit.execution.judgement import Judgement
 from greenlit.execution.judges import Judge
 from greenlit.problems.prompts import extract
+from greenlit.stage import hardware
 from greenlit.types import Problem
 
 

@@ -17,7 +17,7 @@ from greenlit.errors import ConfigError, WorldError
 from greenlit.jsonl import atomic_write, read_json, write_json
 from greenlit.repro import repro
 from greenlit.runs.records import CODE, git
-from greenlit.workspace import WORK, sha256_file, work_key
+from greenlit.stage.workspace import WORK, sha256_file, work_key
 
 COPIES = WORK / "reproduce"
 

@@ -28,9 +28,9 @@ import yaml
 
 from greenlit.config import Params, read_yaml
 from greenlit.errors import GreenlitError
-from greenlit.hardware import facts
 from greenlit.jsonl import read_json, write_json
 from greenlit.paths import Paths
+from greenlit.stage.hardware import facts
 
 RUNS = Path("results/runs")
 SETTINGS = ("GREENLIT_SANDBOX", "GREENLIT_WORKERS", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE")

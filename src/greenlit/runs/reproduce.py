@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from greenlit.entry import only_one
 from greenlit.errors import ConfigError
-from greenlit.progress import progress
 from greenlit.runs.differences import Change, Compared, changes_since, compare_with
 from greenlit.runs.fresh_copy import Copy, make_copy, run_again
 from greenlit.runs.records import RUNS, read_record
+from greenlit.stage.entry import only_one
+from greenlit.stage.progress import progress
 
 
 def find_record(run: str) -> Path:

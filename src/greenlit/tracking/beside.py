@@ -50,4 +50,4 @@ def delivered_meanwhile(run_id: str) -> Iterator[None]:
 
 
 def _delivery_command() -> list[str]:
-    return [sys.executable, "-m", "greenlit.tracking.delivery"]
+    return [sys.executable, "-m", "greenlit.trackers.delivery"]

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from greenlit.hardware import facts
+from greenlit.stage.hardware import facts
 from greenlit.tracking.values import flatten
 
 

@@ -23,8 +23,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from greenlit.jsonl import write_json
-from greenlit.secrets import redacted, redacted_values
-from greenlit.workspace import WORK
+from greenlit.stage.secrets import redacted, redacted_values
+from greenlit.stage.workspace import WORK
 
 SPOOL = WORK / "tracking"
 _TAIL = 1 << 16

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from greenlit.secrets import without_password
+from greenlit.stage.secrets import without_password
 
 _PATIENCE_S = 3
 

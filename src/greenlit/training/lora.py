@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from greenlit.errors import DataError, MismatchError
-from greenlit.faults import as_known, first_line
 from greenlit.models import load_tokenizer, load_weights
 from greenlit.problems.prompts import prompt_ids
+from greenlit.stage.faults import as_known, first_line
 
 TOLERANCE = 1e-3
 """Largest allowed difference of a logit, for weights kept in fp32."""

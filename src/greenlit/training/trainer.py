@@ -8,8 +8,8 @@ from greenlit.config import TrainingParams
 from greenlit.errors import DataError
 from greenlit.models import load_tokenizer, load_weights
 from greenlit.problems.prompts import prompt_ids
-from greenlit.progress import progress
-from greenlit.stopping import postponed
+from greenlit.stage.progress import progress
+from greenlit.stage.stopping import postponed
 from greenlit.training.arguments import lora_config
 from greenlit.training.callbacks import Log, step_callback
 from greenlit.training.checkpoints import Checkpoints, checkpoint_callback

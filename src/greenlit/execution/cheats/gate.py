@@ -17,7 +17,7 @@ from greenlit.execution.cheats.runner import passes
 from greenlit.execution.cheats.suite import CHEATS
 from greenlit.execution.judges import Judge
 from greenlit.jsonl import write_json
-from greenlit.workspace import WORK, sha256_tree
+from greenlit.stage.workspace import WORK, sha256_tree
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 

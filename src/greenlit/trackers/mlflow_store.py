@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenlit.errors import WorldError
-from greenlit.secrets import without_password
+from greenlit.stage.secrets import without_password
 from greenlit.tracking.values import Point, flatten, numbers, unreachable
 
 if TYPE_CHECKING:

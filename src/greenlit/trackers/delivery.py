@@ -1,7 +1,7 @@
 """Bring what lies in the spool to the trackers.
 
-    python -m greenlit.tracking.delivery               everything that is over, once
-    python -m greenlit.tracking.delivery --live RUN    and RUN while it goes on, until standard input ends
+    python -m greenlit.trackers.delivery               everything that is over, once
+    python -m greenlit.trackers.delivery --live RUN    and RUN while it goes on, until standard input ends
 
 How far a tracker has come is noted after every request, so a delivery that breaks off loses nothing and repeats at most
 one request, which the trackers know how to take twice. A tracker that fails is left alone for a while, with one line on
@@ -26,9 +26,9 @@ from dotenv import load_dotenv
 
 from greenlit.errors import GreenlitError
 from greenlit.jsonl import write_json
-from greenlit.secrets import ENV_FILE, redacted
-from greenlit.tracking.reporters import REPORTERS
-from greenlit.tracking.reporters.reporter import Reporter
+from greenlit.stage.secrets import ENV_FILE, redacted
+from greenlit.trackers import REPORTERS
+from greenlit.trackers.reporter import Reporter
 from greenlit.tracking.spool import SPOOL, Entry, Header, entries, exclusive, exclusive_if_free
 from greenlit.tracking.values import Point
 

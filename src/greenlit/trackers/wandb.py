@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from greenlit.tracking.reporters.reporter import Reporter
+from greenlit.stage.workspace import WORK
+from greenlit.trackers.reporter import Reporter
 from greenlit.tracking.spool import Header, State
 from greenlit.tracking.values import Point, numbers, unreachable
-from greenlit.workspace import WORK
 
 FOLDER = WORK / "wandb"
 SERVER = "https://api.wandb.ai"

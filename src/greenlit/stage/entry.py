@@ -17,10 +17,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from greenlit.errors import GreenlitError, WorldError
-from greenlit.faults import GO_ON, as_known, first_line
-from greenlit.secrets import redacted
-from greenlit.stopping import Stopped, stoppable
-from greenlit.workspace import WORK
+from greenlit.stage.faults import GO_ON, as_known, first_line
+from greenlit.stage.secrets import redacted
+from greenlit.stage.stopping import Stopped, stoppable
+from greenlit.stage.workspace import WORK
 
 EXIT_CODE_FILE = "GREENLIT_EXIT_CODE_FILE"
 """Environment variable: where to leave the exit code, for a caller that DVC hides it from."""
@@ -38,7 +38,7 @@ def run_stage(main: Callable[[], None]) -> None:
         os.environ[DEBUG] = "1"
     _end_with_dvc()
     _settle_in_copy()
-    source = str(Path(__file__).resolve().parents[1])  # what the stage starts runs the code that it runs itself
+    source = str(Path(__file__).resolve().parents[2])  # what the stage starts runs the code that it runs itself
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
     name = Path(sys.argv[0]).stem
     words = [part for word in sys.argv[1:] for part in word.split("=", 1)]

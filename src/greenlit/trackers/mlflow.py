@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from greenlit.tracking.mlflow_store import (
+from greenlit.trackers.mlflow_store import (
     experiment_id,
     log_metrics,
     log_params,
@@ -18,7 +18,7 @@ from greenlit.tracking.mlflow_store import (
     tracking_uri,
     uri_hash,
 )
-from greenlit.tracking.reporters.reporter import Reporter
+from greenlit.trackers.reporter import Reporter
 from greenlit.tracking.spool import Header, State
 from greenlit.tracking.values import Point
 

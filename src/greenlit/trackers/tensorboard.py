@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from greenlit.tracking.reporters.reporter import Reporter
+from greenlit.stage.workspace import WORK
+from greenlit.trackers.reporter import Reporter
 from greenlit.tracking.spool import Header
 from greenlit.tracking.values import Point, numbers
-from greenlit.workspace import WORK
 
 FOLDER = WORK / "tensorboard"
 _ID_SHOWN = 6
