@@ -1,4 +1,7 @@
-"""params.yaml: its sections and defaults (`sections`), how it is read (`yaml_file`) and its faults told (`reading`)."""
+"""params.yaml: its parts and defaults (`sections`, `rewards`, `training`), and how it is read.
+
+`yaml_file` reads the file, `reading` tells its faults.
+"""
 
 from greenlit.config.reading import (
     PARAMS,
@@ -7,30 +10,38 @@ from greenlit.config.reading import (
     method_of,
     parse_params,
 )
+from greenlit.config.rewards import RewardsParams
+from greenlit.config.section import Name, Section
 from greenlit.config.sections import (
     AnnotateParams,
     BaseParams,
     BuildParams,
     DatasetParams,
-    DpoParams,
     EvaluateParams,
     GenerateParams,
     Limits,
-    LoraParams,
-    MethodParams,
-    Name,
     Params,
     PrepareParams,
     RegisterParams,
     ReportParams,
     SamplingParams,
-    Section,
-    SftParams,
     StarterModelParams,
     Tracker,
     TrackingParams,
-    TrainingParams,
     json_schema,
+)
+from greenlit.config.training import (
+    DpoParams,
+    GrpoParams,
+    LoraParams,
+    MethodParams,
+    OnlineParams,
+    PpoParams,
+    RewardModelParams,
+    RlooParams,
+    SftParams,
+    TrainingParams,
+    VllmParams,
 )
 from greenlit.config.yaml_file import read_yaml
 
@@ -43,14 +54,20 @@ __all__ = [
     "DpoParams",
     "EvaluateParams",
     "GenerateParams",
+    "GrpoParams",
     "Limits",
     "LoraParams",
     "MethodParams",
     "Name",
+    "OnlineParams",
     "Params",
+    "PpoParams",
     "PrepareParams",
     "RegisterParams",
     "ReportParams",
+    "RewardModelParams",
+    "RewardsParams",
+    "RlooParams",
     "SamplingParams",
     "Section",
     "SftParams",
@@ -58,6 +75,7 @@ __all__ = [
     "Tracker",
     "TrackingParams",
     "TrainingParams",
+    "VllmParams",
     "json_schema",
     "load_params",
     "load_params_and_method",

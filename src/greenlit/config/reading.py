@@ -8,7 +8,9 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from greenlit.config.sections import DpoParams, Params, Section, SftParams
+from greenlit.config.section import Section
+from greenlit.config.sections import Params
+from greenlit.config.training import DpoParams, MethodParams
 from greenlit.config.yaml_file import read_yaml
 from greenlit.errors import ConfigError
 from greenlit.jsonl import one_line, shortened
@@ -41,7 +43,7 @@ def load_params_and_method(description: str) -> tuple[Params, str]:
     return params, name
 
 
-def method_of(params: Params, name: str) -> SftParams | DpoParams:
+def method_of(params: Params, name: str) -> MethodParams:
     """The settings of one method.
 
     Raises:
