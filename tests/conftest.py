@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import time
 from pathlib import Path
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -109,7 +110,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (made / "stdout.txt").exists():
             workspace.make_workspace(made, "tiny")
+            began = time.monotonic()
             done = workspace.greenlit(made, "run")
+            (made / "took_s.txt").write_text(f"{time.monotonic() - began:.1f}")
             (made / "stdout.txt").write_text(done.stdout)
         return Path(shutil.copytree(made, tmp_path_factory.mktemp("tiny") / "project", symlinks=True))
 

@@ -13,7 +13,8 @@ import workspace
 
 from greenlit import doctor
 from greenlit.config import AnnotateParams
-from greenlit.doctor import Line
+from greenlit.doctor import installation, machine, sandbox, trackers
+from greenlit.doctor.lines import Line
 from greenlit.execution.cheats import suite
 from greenlit.execution.cheats.suite import CHEATS
 
@@ -31,7 +32,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def lines_of_trackers(folder: Path) -> list[Line]:
     """What doctor says of the trackers of a project."""
     with contextlib.chdir(folder):
-        return list(doctor.trackers())
+        return list(trackers.trackers())
 
 
 def examined(folder: Path, *arguments: str, code: int = 0) -> dict[str, Line]:
@@ -85,7 +86,7 @@ def test_a_level_that_is_not_allowed_is_red(project: Path) -> None:
 
 def test_outside_a_project_it_says_so_and_works(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "greenlit.cli", "doctor", "--no-cheats", "--json"]
-    settings = {"GREENLIT_SANDBOX": "portable", "PYTHONPATH": str(Path(doctor.__file__).parents[1])}
+    settings = {"GREENLIT_SANDBOX": "portable", "PYTHONPATH": str(Path(doctor.__file__).parents[2])}
     done = subprocess.run(
         command, cwd=tmp_path, env={**os.environ, **settings}, capture_output=True, text=True, check=True
     )
@@ -148,7 +149,7 @@ def test_bad_workers_are_red_and_the_rest_is_still_examined(project: Path, monke
 def test_mlflow_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def found(uri: str) -> Line:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-        return next(line for line in doctor.trackers() if line.name == "mlflow")
+        return next(line for line in trackers.trackers() if line.name == "mlflow")
 
     assert found(f"sqlite:///{tmp_path / 'mlflow.db'}").state == "green"
     assert found(f"sqlite:///{tmp_path / 'nowhere' / 'mlflow.db'}").state == "red"
@@ -161,15 +162,15 @@ def test_mlflow_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_versions_are_compared_with_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "requirements.lock").write_text("# a comment\nnumpy==0.0.1 ; python_version > '3'\n")
-    lines = {line.name: line for line in doctor.versions()}
+    lines = {line.name: line for line in installation.versions()}
     assert lines["numpy"].state == "yellow"
     assert lines["numpy"].value.endswith("the lock says 0.0.1")
     assert lines["torch"].state == "green"
 
 
 def test_a_package_that_is_missing_is_red(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "NEEDED", ("greenlit-no-such-package",))
-    line = next(line for line in doctor.versions() if line.name == "greenlit-no-such-package")
+    monkeypatch.setattr(installation, "NEEDED", ("greenlit-no-such-package",))
+    line = next(line for line in installation.versions() if line.name == "greenlit-no-such-package")
     assert (line.state, line.value) == ("red", "not installed")
     assert "make setup" in line.fix
 
@@ -178,15 +179,15 @@ def test_a_full_disk_is_red(monkeypatch: pytest.MonkeyPatch) -> None:
     def usage(folder: Path) -> object:
         return type("Usage", (), {"free": 100 << 20})
 
-    monkeypatch.setattr(doctor.shutil, "disk_usage", usage)
-    assert {line.state for line in doctor.machine() if line.name.startswith("disk")} == {"red"}
+    monkeypatch.setattr(machine.shutil, "disk_usage", usage)
+    assert {line.state for line in machine.machine() if line.name.startswith("disk")} == {"red"}
 
 
 def test_the_cheats_become_lines_and_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.setenv("GREENLIT_SANDBOX", "portable")
     names = ("an object that equals everything", "a file that all may read", "every process killed")
     monkeypatch.setattr(suite, "CHEATS", tuple(cheat for cheat in CHEATS if cheat.name in names))
-    report = doctor.sandbox([], AnnotateParams(allow_portable=True), cheats=True)
+    report = sandbox.sandbox([], AnnotateParams(allow_portable=True), cheats=True)
     line = next(line for line in report.lines if line.name == "cheats")
     assert line.state == "yellow"
     assert line.value == "1 of 3 stopped, no verdict forged; 2 are not stopped at this level, 0 get no verdict"

@@ -69,13 +69,13 @@ def test_our_errors_stay_and_decide_the_exit_code() -> None:
         assert (str(error), error.exit_code) == ("what\nhint: do", code)
 
 
-def process(folder: Path, code: str, *arguments: str, run: str = "exit_cleanly", **variables: str):
+def process(folder: Path, code: str, *arguments: str, run: str = "exit_cleanly(main)", **variables: str):
     """A process of ours whose main does that."""
     script = folder / "work.py"
     body = "\n    ".join(code.splitlines())
     script.write_text(
         "from greenlit.stage.entry import exit_cleanly, run_stage\nfrom greenlit.errors import *\n"
-        f"def main():\n    {body}\n{run}(main)\n"
+        f"def main():\n    {body}\n{run}\n"
     )
     command = [sys.executable, str(script), *arguments]
     return subprocess.run(
@@ -99,11 +99,11 @@ def test_a_fault_nobody_foresaw_is_one_line_and_its_trace_is_kept(tmp_path: Path
 @pytest.mark.parametrize(("arguments", "variables"), [(["--debug"], {}), ([], {"GREENLIT_DEBUG": "1"})])
 def test_the_trace_is_shown_when_asked_for(tmp_path: Path, arguments: list[str], variables: dict[str, str]) -> None:
     code = "import sys\nassert sys.argv[1:] == []\nraise DataError('x.jsonl:1: bad', hint='mend it')"
-    done = process(tmp_path, code, *arguments, run="run_stage", **variables)
+    done = process(tmp_path, code, *arguments, run="run_stage(main)", **variables)
     assert done.returncode == 2
     assert "Traceback" in done.stderr
     assert done.stderr.endswith("error: x.jsonl:1: bad\nhint: mend it\n")
-    without = process(tmp_path, code, run="run_stage")
+    without = process(tmp_path, code, run="run_stage(main)")
     assert (without.returncode, without.stderr) == (2, "error: x.jsonl:1: bad\nhint: mend it\n")
 
 
@@ -149,7 +149,9 @@ HOLD = "print('in', flush=True)\ninput()"
     ],
 )
 def test_one_stage_and_method_runs_once_at_a_time(tmp_path: Path, first: list, second: list, code: int) -> None:
-    process(tmp_path, HOLD, run="run_stage")  # writes work.py; without input it ends at once
+    process(
+        tmp_path, HOLD, run=f"run_stage(main, per_method={bool(first)})"
+    )  # writes work.py; without input it ends at once
     held = subprocess.Popen(
         [sys.executable, "work.py", *first], cwd=tmp_path, env=environment(), text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -167,3 +169,20 @@ def test_one_stage_and_method_runs_once_at_a_time(tmp_path: Path, first: list, s
     finally:
         held.kill()
     assert held.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["fetch", "--help"], 0, "Writes  assets/raw/<ds>/"),
+        (["fetch", "--what"], 2, "unrecognized arguments: --what"),
+        (["fetch", "--method", "dpo"], 2, "unrecognized arguments: --method dpo"),
+        (["evaluate"], 2, "required: --method"),
+        (["evaluate", "--meth", "dpo"], 2, "required: --method"),
+    ],
+)
+def test_a_word_that_a_stage_does_not_know_runs_nothing(tmp_path: Path, words: list, code: int, said: str) -> None:
+    command = [sys.executable, "-m", f"tasks.{words[0]}", *words[1:]]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert (done.returncode, list(tmp_path.iterdir())) == (code, [])
+    assert said in done.stdout + done.stderr

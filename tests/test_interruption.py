@@ -7,10 +7,12 @@ import random
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import interruption
@@ -49,7 +51,7 @@ def no_litter(folder: Path) -> None:
 def test_killed_at_any_moment_it_ends_the_same(tiny: Path, tmp_path: Path, number: int) -> None:
     folder = workspace.make_workspace(tmp_path / "killed", "tiny")
     chance = random.Random(f"kill {number}")
-    told = interruption.kill_somewhere(folder, chance, most_s=55)
+    told = interruption.kill_somewhere(folder, chance, most_s=float((tiny / "took_s.txt").read_text()))
     go_on(folder)
     assert outcome(folder) == outcome(tiny), told
 
@@ -76,6 +78,43 @@ def test_a_lock_file_that_dvc_left_torn_costs_nothing(tiny: Path, tmp_path: Path
     assert ran <= {"register"}
     assert outcome(folder) == outcome(tiny)
     assert sorted(yaml.safe_load((folder / "dvc.lock").read_text())["stages"]) == sorted(yaml.safe_load(lock)["stages"])
+
+
+SLOW_REGISTER = """
+import sys, time
+from pathlib import Path
+from greenlit.stage.entry import run_stage
+from greenlit.trackers.mlflow import MlflowReporter
+from tasks import register
+
+send = MlflowReporter.folder
+
+def slowly(*arguments, **options):
+    print("in the middle", flush=True)
+    time.sleep(2)
+    return send(*arguments, **options)
+
+MlflowReporter.folder = slowly
+sys.argv = ["register", "--method", "dpo"]
+sys.modules[register.main.__module__] = register
+run_stage(register.main, per_method=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_signal_in_the_middle_of_registering_waits_for_its_end(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    shutil.copytree(tiny, folder, symlinks=True, ignore=shutil.ignore_patterns(".work", "mlflow.db*", "output.txt"))
+    process = start(folder, sys.executable, "-c", SLOW_REGISTER)
+    wait_for(folder, "in the middle")
+    process.terminate()
+    assert process.wait(60) == 143
+    with closing(sqlite3.connect(folder / "mlflow.db", timeout=0.1)) as database:
+        database.execute("BEGIN IMMEDIATE")  # nobody holds it
+        assert database.execute("SELECT name, version FROM model_versions").fetchall() == [("greenlit-tiny", 1)]
+    workspace.run(folder, sys.executable, "-m", "tasks.register", "--method", "dpo")
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        assert database.execute("SELECT count(*) FROM model_versions").fetchone() == (1,)
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,8 @@ import difflib
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -54,10 +56,9 @@ def run(
 ) -> None:
     """Bring the experiment of params.yaml up to date, then print its result table."""
     from greenlit.config import load_params
-    from greenlit.repro import StageFailedError, repro
+    from greenlit.repro import repro
     from greenlit.runs.records import record_run
     from greenlit.stage.entry import DEBUG, only_one
-    from greenlit.stage.stopping import Stopped
     from greenlit.stage.workspace import sweep
     from greenlit.tracking.executions import execution
 
@@ -65,18 +66,16 @@ def run(
     targets = [] if only is None else stage_targets(only, list(params.methods))
     if debug:
         os.environ[DEBUG] = "1"
-    try:
-        with only_one("greenlit run"), record_run(params, whole=not targets), execution(params):
-            if force:
-                sweep()
-            repro(targets, force)
-            sweep()  # DVC has it all now
-    except StageFailedError as failed:
-        print("a stage failed; its own message stands above. What is done stays done.", file=sys.stderr)
-        sys.exit(failed.code)
-    except Stopped as stopped:
-        print(f"stopped by {stopped.name}; `greenlit run` goes on from there", file=sys.stderr)
-        sys.exit(stopped.exit_code)
+    with (
+        _ended_early("a stage failed; its own message stands above. What is done stays done.", "`greenlit run`"),
+        only_one("greenlit run"),
+        record_run(params, whole=not targets),
+        execution(params),
+    ):
+        if force:
+            sweep()
+        repro(targets, force)
+        sweep()  # DVC has it all now
     if only is None or "test_after" in only or "report" in only:
         print_result()
 
@@ -197,20 +196,28 @@ def reproduce_command(
     """Run a recorded run again from nothing, in a copy, and say what differs. Exit code 1 if anything does."""
     from dotenv import load_dotenv
 
-    from greenlit.repro import StageFailedError
     from greenlit.runs.reproduce import reproduce
-    from greenlit.stage.stopping import Stopped
 
     load_dotenv(".env")
-    try:
+    with _ended_early("a stage failed in the copy; its own message stands above", "the same command"):
         same = reproduce(run, check)
-    except StageFailedError as failed:
-        print("a stage failed in the copy; its own message stands above", file=sys.stderr)
-        sys.exit(failed.code)
-    except Stopped as stopped:
-        print(f"stopped by {stopped.name}; the same command goes on from there", file=sys.stderr)
-        sys.exit(stopped.exit_code)
     sys.exit(0 if same else 1)
+
+
+@contextmanager
+def _ended_early(failed: str, again: str) -> Iterator[None]:
+    """A failed stage or a signal inside: one line on stderr, and the exit code of that stage or signal."""
+    from greenlit.repro import StageFailedError
+    from greenlit.stage.stopping import Stopped
+
+    try:
+        yield
+    except StageFailedError as fault:
+        print(failed, file=sys.stderr)
+        sys.exit(fault.code)
+    except Stopped as stopped:
+        print(f"stopped by {stopped.name}; {again} goes on from there", file=sys.stderr)
+        sys.exit(stopped.exit_code)
 
 
 def print_diff(lines: list[str], to_stderr: bool) -> None:

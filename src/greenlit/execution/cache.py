@@ -21,12 +21,11 @@ import weakref
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from pydantic_core import to_jsonable_python
 
@@ -74,7 +73,7 @@ def problem_key(problem: Problem) -> bytes:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()
 
 
-class VerdictCache:
+class VerdictCache(AbstractContextManager):
     """The open file. A context manager, for one thread; `hits` and `misses` count what it was asked."""
 
     def __init__(self, path: Path | None = None, rows: int = ROWS) -> None:
@@ -86,12 +85,7 @@ class VerdictCache:
         self._committed = time.monotonic()
         self._file = _opened(self.path)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -15,10 +15,9 @@ import shutil
 import tempfile
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from greenlit.config import AnnotateParams
 from greenlit.errors import SandboxError
@@ -61,7 +60,7 @@ class _Slot:
     """That timeout, until it is known whether the problem's own limit is longer."""
 
 
-class Judge:
+class Judge(AbstractContextManager):
     """Runs candidates and says what became of them. Use it as a context manager, from one thread."""
 
     level: str = ""
@@ -101,12 +100,7 @@ class Judge:
         what = "limits, but no jail" if self.level == PORTABLE else "every candidate in a jail"
         return f"sandbox level {self.level}: {what} ({'; '.join(self.notes)})"
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property

@@ -6,6 +6,7 @@ GREENLIT_DEBUG=1 (`--debug`) shows the whole trace of a fault; without it, the t
 `.work/last_error.txt`.
 """
 
+import argparse
 import ctypes
 import fcntl
 import os
@@ -31,25 +32,41 @@ _STAGE_OF_DVC, _ROOT_OF_DVC = "DVC_STAGE", "DVC_ROOT"
 _COPIES_OF_DVC = Path(".dvc/tmp/exps")
 
 
-def run_stage(main: Callable[[], None]) -> None:
-    """Run a stage's `main` as a process: alone, stoppable, and not longer than the DVC that started it."""
-    if "--debug" in sys.argv:
+def run_stage(main: Callable[[], None], per_method: bool = False) -> None:
+    """Run a stage's `main` as a process: alone, stoppable, and not longer than the DVC that started it.
+
+    Args:
+        per_method: the stage is there once per method, and `main` reads `--method NAME` from the command line.
+    """
+    given = _arguments(sys.modules[main.__module__].__doc__ or "", per_method)
+    if given.debug:
         sys.argv.remove("--debug")
         os.environ[DEBUG] = "1"
     _end_with_dvc()
     _settle_in_copy()
     source = str(Path(__file__).resolve().parents[2])  # what the stage starts runs the code that it runs itself
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
-    name = Path(sys.argv[0]).stem
-    words = [part for word in sys.argv[1:] for part in word.split("=", 1)]
-    if "--method" in words[:-1]:
-        name += f"@{words[words.index('--method') + 1]}"
+    name = Path(sys.argv[0]).stem + (f"@{given.method}" if per_method else "")
 
     def alone() -> None:
         with only_one(f"stage {name}"):
             main()
 
     exit_cleanly(alone)
+
+
+def _arguments(description: str, per_method: bool) -> argparse.Namespace:
+    """The command line of a stage; anything it does not know ends here, before the stage touches a file."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m tasks.{Path(sys.argv[0]).stem}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    if per_method:
+        parser.add_argument("--method", required=True, help="name under `methods` in params.yaml")
+    parser.add_argument("--debug", action="store_true", help="show the traces of faults")
+    return parser.parse_args()
 
 
 def _end_with_dvc() -> None:
