@@ -125,8 +125,6 @@ class OnlineParams(TrainingParams):
     """Longest completion in tokens; `max_length` bounds prompt + completion."""
     beta: float = Field(default=0.0, ge=0)
     """Weight of the KL divergence from the start model."""
-    entropy_coef: float = Field(default=0.0, ge=0)
-    """Weight of an entropy bonus."""
     clip_range: float = Field(default=0.2, gt=0)
     """The probability ratio is clipped to 1 - clip_range ... 1 + clip_range."""
     zero_variance: Literal["keep", "skip", "resample"] = "keep"
@@ -150,6 +148,11 @@ class OnlineParams(TrainingParams):
             raise ValueError(
                 f"group_size must divide batch_size * accumulate (found {self.group_size} and {completions})"
             )
+        if self.max_new_tokens >= self.max_length:
+            raise ValueError(
+                "max_new_tokens must leave room for a prompt within max_length "
+                f"(found {self.max_new_tokens} and {self.max_length})"
+            )
         return self
 
 
@@ -168,6 +171,8 @@ class GrpoParams(OnlineParams):
     """Divide advantages by the standard deviation of the group, of the batch, or not (Dr. GRPO)."""
     mask_truncated: bool = False
     """Leave completions that ran out of tokens out of the loss."""
+    entropy_coef: float = Field(default=0.0, ge=0)
+    """Weight of an entropy bonus, the mean over tokens in nats."""
 
 
 class RlooParams(OnlineParams):
@@ -179,6 +184,8 @@ class RlooParams(OnlineParams):
     """Completions per problem and step, each other's baseline; divides `batch_size` * `accumulate`."""
     normalize_advantages: bool = False
     """Divide advantages by the batch's standard deviation."""
+    mask_truncated: bool = False
+    """Leave completions that ran out of tokens out of the loss."""
 
 
 class PpoParams(OnlineParams):
@@ -190,6 +197,8 @@ class PpoParams(OnlineParams):
     """Completions per problem and step; divides `batch_size` * `accumulate`."""
     iterations: int = Field(default=2, ge=1)
     """Passes over each batch of completions."""
+    entropy_coef: float = Field(default=0.0, ge=0)
+    """Weight of an entropy bonus."""
     minibatch_size: int = Field(default=64, ge=1)
     """Completions per optimizer step; divides `batch_size`."""
     gamma: float = Field(default=1.0, gt=0, le=1)

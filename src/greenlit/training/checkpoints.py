@@ -68,15 +68,24 @@ class Checkpoints:
         self._took_s = self._saved_at - self._saving_since
 
 
-def checkpoint_callback(checkpoints: Checkpoints, stopping: Callable[[], bool]) -> Any:
-    """A transformers TrainerCallback that has checkpoints written when they are due, at a stop and at the end."""
+def checkpoint_callback(
+    checkpoints: Checkpoints, stopping: Callable[[], bool], allowed: Callable[[int], bool] = lambda step: True
+) -> Any:
+    """A transformers TrainerCallback that has checkpoints written when they are due, at a stop and at the end.
+
+    Args:
+        allowed: may there be one after this step? A stop waits for such a step; the last one always is.
+    """
     from transformers import TrainerCallback
 
     class Save(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            last = state.global_step >= state.max_steps
+            if not last and not allowed(state.global_step):
+                return
             if stopping():
                 control.should_training_stop = True
-            if checkpoints.due() or stopping() or state.global_step >= state.max_steps:
+            if checkpoints.due() or stopping() or last:
                 control.should_save = True
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:

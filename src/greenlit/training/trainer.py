@@ -109,12 +109,10 @@ def fit(
             peft_config=lora_config(params),
             callbacks=[step_callback(on_step), checkpoint_callback(checkpoints, stopping)],
         )
-        _silence(trainer)
-        _order_module_names(trainer.model)
+        silence(trainer)
+        order_module_names(trainer.model)
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
-    trainer.save_model(str(adapter))
-    for stray in ("README.md", "training_args.bin"):
-        (adapter / stray).unlink(missing_ok=True)
+    save_adapter(trainer, adapter)
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     return {
         "rows": len(kept),
@@ -124,14 +122,21 @@ def fit(
     }
 
 
-def _order_module_names(model: Any) -> None:
+def save_adapter(trainer: Any, adapter: Path) -> None:
+    """Write what was trained, and nothing beside it."""
+    trainer.save_model(str(adapter))
+    for stray in ("README.md", "training_args.bin"):
+        (adapter / stray).unlink(missing_ok=True)
+
+
+def order_module_names(model: Any) -> None:
     """PEFT keeps the names of the adapted modules in a set, whose order in adapter_config.json no seed decides."""
     for config in getattr(model, "peft_config", {}).values():
         if isinstance(config.target_modules, set):
             config.target_modules = sorted(config.target_modules)
 
 
-def _silence(trainer: Any) -> None:
+def silence(trainer: Any) -> None:
     """With its bar off, the Trainer prints every log row to stdout; ours go to the log and the bar."""
     from transformers import PrinterCallback
 
