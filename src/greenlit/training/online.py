@@ -7,13 +7,19 @@ times; then the next one, from the model as it is by then.
 
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from greenlit.config import OnlineParams
+from greenlit.config import AnnotateParams, OnlineParams, RewardsParams
 from greenlit.errors import DataError
-from greenlit.problems.prompts import prompt_ids, render
+from greenlit.jsonl import read_json
+from greenlit.models import load_tokenizer
+from greenlit.problems.files import read_problems
+from greenlit.problems.prompts import has_chat_template, prompt_ids, render
+from greenlit.rewards.online import OnlineReward
+from greenlit.training.callbacks import Log
+from greenlit.training.watching import Watching
 from greenlit.types import Problem
 
 Row = dict[str, Any]
@@ -102,6 +108,48 @@ def groups_at_once(rows: int, params: OnlineParams) -> int:
     return max(count for count in range(1, most + 1) if rows % count == 0)
 
 
-def reads_inputs(params: OnlineParams, reward_model: str, weights: Iterable[str]) -> list[Path]:
-    """Files and folders that a run's result depends on, beside its start."""
-    return [Path(params.reads), *([Path(reward_model)] if "model" in weights else [])]
+def reads_besides(rewards: RewardsParams) -> list[Path]:
+    """What a run's result depends on besides its problems and its start: files and folders of rewards in use."""
+    used = [rewards.model] if "model" in rewards.weights else []
+    if "custom" in rewards.weights and rewards.custom:
+        used.append(rewards.custom.partition(":")[0])
+    return [Path(path) for path in used]
+
+
+def train_online(
+    train: Callable[..., dict[str, Any]],
+    params: OnlineParams,
+    limits: AnnotateParams,
+    rewards: RewardsParams,
+    start: Path,
+    work: Path,
+    adapter: Path,
+    seed: int,
+    log: Log,
+) -> dict[str, Any]:
+    """Train on the problems of `reads`, some held out, under a reward that stays open and a watch over the run.
+
+    Args:
+        train: one of the online methods.
+        limits: on programs that run.
+
+    Returns:
+        what the method says of the run, and what the watch found.
+    """
+    problems = read_problems(Path(params.reads))
+    tokenizer = load_tokenizer(start)
+    chat = has_chat_template(tokenizer)
+    learned, measured = held_out(problem_rows(problems.values(), chat), params.eval_rows, seed)
+    watch = Watching(params)
+    with OnlineReward(
+        problems, limits, rewards, chat=chat, max_new_tokens=params.max_new_tokens, eos_ids=end_tokens(start, tokenizer)
+    ) as reward:
+        facts = train(params, learned, measured, start, work, adapter, seed, log, reward, watch)
+    return facts | watch.facts()
+
+
+def end_tokens(start: Path, tokenizer: Any) -> set[int]:
+    """The tokens that end a completion: the tokenizer's, and those that the model's generation_config.json names."""
+    file = start / "generation_config.json"
+    named = read_json(file).get("eos_token_id") if file.exists() else None
+    return {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None}

@@ -16,12 +16,10 @@ from greenlit.training.callbacks import Log
 from greenlit.training.checkpoints import Checkpoints, checkpoint_callback
 from greenlit.training.online import Row, fitting, groups_at_once, optimizer_steps, order_of_run
 from greenlit.training.rollouts import with_rollouts
-from greenlit.training.step_files import StepFile, rounded
+from greenlit.training.step_files import COMPLETIONS, TIMINGS, StepFile, rounded
 from greenlit.training.trainer import load_start, order_module_names, save_adapter, silence
 from greenlit.training.watching import Watch
 
-COMPLETIONS, TIMINGS = "completions.jsonl", "timings.jsonl"
-"""Files of a run in its work folder."""
 SHOWN = 16
 """Completions of each batch that go into the table."""
 _ENDED = "ended.json"

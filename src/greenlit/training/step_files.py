@@ -12,6 +12,9 @@ from typing import Any, Self
 
 from greenlit.appending import Appending
 
+COMPLETIONS, TIMINGS = "completions.jsonl", "timings.jsonl"
+"""Some completions of every batch, to read; seconds of every step, by what they were spent on."""
+
 
 class StepFile:
     """Whole lines, each an object with its `step`.
