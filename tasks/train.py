@@ -4,7 +4,8 @@ Reads   methods.<m>.reads, methods.<m>.start
 Writes  results/<e>/<m>/adapter/       LoRA adapter, or full weights
         results/<e>/<m>/checkpoints/   the last ones, with the optimizer's state
         results/<e>/<m>/metrics.json   what the run came to
-        results/<e>/<m>/logs/          training_log.jsonl (every step), training_log.txt (to read), rewards.json
+        results/<e>/<m>/logs/          training_log.jsonl (every step), training_log.txt (to read), training.png,
+                                       eval_log.jsonl (held-out rows), rewards.{json,jsonl}
         results/<e>/<m>/config.yaml    resolved settings, hashes of what was read and started from
 Params  seed, methods.<m>
 """
@@ -28,7 +29,7 @@ from greenlit.training.checkpoints import Checkpoints, copy_checkpoints
 from greenlit.training.methods import METHODS, REWARDS_MEAN
 from greenlit.training.rows import training_rows
 
-LOGS = ("logs/training_log.jsonl", "logs/training_log.txt", "logs/rewards.json")
+LOGS = tuple(f"logs/{name}" for name in TrainingLog.FILES)
 
 
 def run(
@@ -62,6 +63,7 @@ def run(
         inputs = {"reads": sha256_file(Path(params.reads)), "start": weights_sha256(start)}
         (adapter / "start.sha256").write_text(inputs["start"] + "\n")
         log.write_rewards(REWARDS_MEAN[params.method])
+        log.draw()
         with atomic_folder(out / "checkpoints") as kept:
             copy_checkpoints(Checkpoints(work, 1), kept, params.keep_checkpoints)
         write_json(out / "metrics.json", {"method": params.method, **result, "made_with": made_with(seed)})

@@ -67,16 +67,28 @@ class Checkpoints:
         self._saved_at = time.monotonic()
         self._took_s = self._saved_at - self._saving_since
 
+    def forget_from(self, step: int) -> None:
+        """Remove the checkpoints of this step and later ones: what they hold is broken."""
+        for path in self.kept():
+            if _step(path) >= step:
+                (path / COMPLETE).unlink()
+                shutil.rmtree(path)
 
-def checkpoint_callback(checkpoints: Checkpoints, stopping: Callable[[], bool]) -> Any:
-    """A transformers TrainerCallback that has checkpoints written when they are due, at a stop and at the end."""
+
+def checkpoint_callback(checkpoints: Checkpoints, stopping: Callable[[], bool], every: int | None = None) -> Any:
+    """A transformers TrainerCallback that has checkpoints written when they are due, at a stop and at the end.
+
+    Args:
+        every: optimizer steps between two of them besides (`save_steps`).
+    """
     from transformers import TrainerCallback
 
     class Save(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if stopping():
                 control.should_training_stop = True
-            if checkpoints.due() or stopping() or state.global_step >= state.max_steps:
+            by_steps = every is not None and state.global_step % every == 0
+            if by_steps or checkpoints.due() or stopping() or state.global_step >= state.max_steps:
                 control.should_save = True
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
