@@ -4,9 +4,10 @@ Reads   methods.<m>.reads, methods.<m>.start; online methods rewards.model too, 
 Writes  results/<e>/<m>/adapter/       LoRA adapter, or full weights
         results/<e>/<m>/checkpoints/   the last ones, with the optimizer's state
         results/<e>/<m>/metrics.json   what the run came to
-        results/<e>/<m>/logs/          training_log.jsonl (every step), training_log.txt (to read), rewards.json;
-                                       completions.jsonl (some of every batch), timings.jsonl (seconds by step), which
-                                       are empty where the method samples nothing
+        results/<e>/<m>/logs/          training_log.jsonl (every step), training_log.txt (to read), training.png,
+                                       eval_log.jsonl (held-out rows), rewards.{json,jsonl}; completions.jsonl (some
+                                       of every batch) and timings.jsonl (seconds by step), which are empty where
+                                       the method samples nothing
         results/<e>/<m>/config.yaml    resolved settings, hashes of what was read and started from
 Params  seed, methods.<m>; online methods annotate and rewards too
 """
@@ -35,7 +36,7 @@ from greenlit.training.online import reads_besides, train_online
 from greenlit.training.rows import training_rows
 from greenlit.training.step_files import COMPLETIONS, TIMINGS
 
-LOGS = ("logs/training_log.jsonl", "logs/training_log.txt", "logs/rewards.json")
+LOGS = tuple(f"logs/{name}" for name in TrainingLog.FILES)
 
 
 def run(params: Params, name: str, out: Path, open_run: Callable[[Path], AbstractContextManager[Run]]) -> None:
@@ -72,6 +73,7 @@ def run(params: Params, name: str, out: Path, open_run: Callable[[Path], Abstrac
         hashes |= {path.as_posix(): sha256_path(path) for path in besides}
         (adapter / "start.sha256").write_text(hashes["start"] + "\n")
         log.write_rewards(REWARDS_MEAN[method.method])
+        log.draw()
         for file in (COMPLETIONS, TIMINGS):
             keep_file(work / file, out / "logs" / file)
         with atomic_folder(out / "checkpoints") as kept:

@@ -3,9 +3,9 @@
 A setting that a method has no use for is not there, so that params.yaml can't ask for it in vain.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from greenlit.config.section import Section
 
@@ -20,7 +20,14 @@ class LoraParams(Section):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout on the adapter's input."""
     target_modules: str | list[str] = "all-linear"
-    """Module names, or `all-linear`."""
+    """`all-linear`, `attention`, or names of linear modules, which every architecture calls differently."""
+
+    @field_validator("target_modules")
+    @classmethod
+    def _not_the_head(cls, targets: str | list[str]) -> str | list[str]:
+        if targets == "lm_head" or "lm_head" in targets:
+            raise ValueError("must be without lm_head: TRL reads its weights past any adapter, which would never learn")
+        return targets
 
 
 class TrainingParams(Section):
@@ -68,9 +75,17 @@ class TrainingParams(Section):
     """Last checkpoints, with the optimizer's state, to keep beside the result."""
 
     @model_validator(mode="after")
-    def _adapter_on_quantized(self) -> "TrainingParams":
+    def _adapter_on_quantized(self) -> Self:
         if self.quantize and self.lora is None:
             raise ValueError("quantize needs lora: weights in 4 bits can't be trained themselves (found lora: null)")
+        return self
+
+    @model_validator(mode="after")
+    def _rows_to_measure_on(self) -> Self:
+        if self.eval_steps and not self.eval_rows and type(self).model_fields["eval_rows"].default == 0:
+            raise ValueError(
+                f"eval_steps needs eval_rows > 0: rows to measure on (found eval_steps: {self.eval_steps})"
+            )
         return self
 
 
@@ -222,8 +237,8 @@ class PpoParams(OnlineParams):
 class RewardModelParams(TrainingParams):
     """A learned reward from preference pairs, loss -log sigmoid(r(chosen) - r(rejected))."""
 
-    eval_rows: int = Field(default=0, ge=0)
-    """Pairs held out; 0: the pairs of every tenth problem."""
+    eval_rows: int | None = Field(default=None, ge=1)
+    """Pairs held out, which the accuracy is measured on; null: those of every tenth problem."""
     center: float = Field(default=0.0, ge=0)
     """Weight of (r(chosen) + r(rejected))^2, which keeps rewards around 0."""
 
