@@ -10,7 +10,8 @@ from greenlit.execution.judgement import Judgement
 from greenlit.execution.judges import Judge
 from greenlit.jsonl import shortened
 from greenlit.program_metrics import novelties, program_metrics
-from greenlit.rewards import REWARDS
+from greenlit.rewards.sample import Sample
+from greenlit.rewards.tests import rated_by_tests
 from greenlit.stage.progress import Progress
 from greenlit.types import Annotated, Candidate, Problem
 
@@ -35,12 +36,12 @@ def annotate(
     for_judge, for_rows = itertools.tee(_groups(problems, candidates))
     jobs = ((problem, row.solution) for problem, rows in for_judge for row in rows)
     judgements = judged(judge, jobs, cache)
-    for _, rows in for_rows:
+    for problem, rows in for_rows:
         novelty = novelties([row.solution for row in rows])
         for row, new in zip(rows, novelty, strict=True):
             judgement = next(judgements)
             bar.advance()
-            yield _annotated(row, judgement, new), judgement
+            yield _annotated(problem, row, judgement, new), judgement
 
 
 def _groups(
@@ -55,7 +56,7 @@ def _groups(
         yield problems[task_id], list(rows)
 
 
-def _annotated(row: Candidate, judgement: Judgement, novelty: float | None) -> Annotated:
+def _annotated(problem: Problem, row: Candidate, judgement: Judgement, novelty: float | None) -> Annotated:
     metrics = program_metrics(row.solution, row.tokens).model_copy(update={"novelty": novelty})
     annotated = Annotated(
         **row.model_dump(),
@@ -69,8 +70,8 @@ def _annotated(row: Candidate, judgement: Judgement, novelty: float | None) -> A
         level=judgement.level,
         metrics=metrics,
     )
-    rewards = {name: reward(annotated) for name, reward in REWARDS.items()}
-    return annotated.model_copy(update={"rewards": rewards, "reward": rewards["tests"]})
+    (rated,) = rated_by_tests([Sample(problem, row.text, row.solution, judgement)])
+    return annotated.model_copy(update={"rewards": dict(rated.rewards), "reward": rated.reward})
 
 
 def timing(row: Candidate, judgement: Judgement) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 A setting that a method has no use for is not there, so that params.yaml can't ask for it in vain.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from greenlit.config.section import Section
 
@@ -20,7 +20,14 @@ class LoraParams(Section):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout on the adapter's input."""
     target_modules: str | list[str] = "all-linear"
-    """Module names, or `all-linear`."""
+    """`all-linear`, `attention`, or names of linear modules, which every architecture calls differently."""
+
+    @field_validator("target_modules")
+    @classmethod
+    def _not_the_head(cls, targets: str | list[str]) -> str | list[str]:
+        if targets == "lm_head" or "lm_head" in targets:
+            raise ValueError("must be without lm_head: TRL reads its weights past any adapter, which would never learn")
+        return targets
 
 
 class TrainingParams(Section):
@@ -68,9 +75,17 @@ class TrainingParams(Section):
     """Last checkpoints, with the optimizer's state, to keep beside the result."""
 
     @model_validator(mode="after")
-    def _adapter_on_quantized(self) -> "TrainingParams":
+    def _adapter_on_quantized(self) -> Self:
         if self.quantize and self.lora is None:
             raise ValueError("quantize needs lora: weights in 4 bits can't be trained themselves (found lora: null)")
+        return self
+
+    @model_validator(mode="after")
+    def _rows_to_measure_on(self) -> Self:
+        if self.eval_steps and not self.eval_rows and type(self).model_fields["eval_rows"].default == 0:
+            raise ValueError(
+                f"eval_steps needs eval_rows > 0: rows to measure on (found eval_steps: {self.eval_steps})"
+            )
         return self
 
 
@@ -125,8 +140,6 @@ class OnlineParams(TrainingParams):
     """Longest completion in tokens; `max_length` bounds prompt + completion."""
     beta: float = Field(default=0.0, ge=0)
     """Weight of the KL divergence from the start model."""
-    entropy_coef: float = Field(default=0.0, ge=0)
-    """Weight of an entropy bonus."""
     clip_range: float = Field(default=0.2, gt=0)
     """The probability ratio is clipped to 1 - clip_range ... 1 + clip_range."""
     zero_variance: Literal["keep", "skip", "resample"] = "keep"
@@ -150,6 +163,11 @@ class OnlineParams(TrainingParams):
             raise ValueError(
                 f"group_size must divide batch_size * accumulate (found {self.group_size} and {completions})"
             )
+        if self.max_new_tokens >= self.max_length:
+            raise ValueError(
+                "max_new_tokens must leave room for a prompt within max_length "
+                f"(found {self.max_new_tokens} and {self.max_length})"
+            )
         return self
 
 
@@ -168,6 +186,8 @@ class GrpoParams(OnlineParams):
     """Divide advantages by the standard deviation of the group, of the batch, or not (Dr. GRPO)."""
     mask_truncated: bool = False
     """Leave completions that ran out of tokens out of the loss."""
+    entropy_coef: float = Field(default=0.0, ge=0)
+    """Weight of an entropy bonus, the mean over tokens in nats."""
 
 
 class RlooParams(OnlineParams):
@@ -179,6 +199,8 @@ class RlooParams(OnlineParams):
     """Completions per problem and step, each other's baseline; divides `batch_size` * `accumulate`."""
     normalize_advantages: bool = False
     """Divide advantages by the batch's standard deviation."""
+    mask_truncated: bool = False
+    """Leave completions that ran out of tokens out of the loss."""
 
 
 class PpoParams(OnlineParams):
@@ -190,6 +212,8 @@ class PpoParams(OnlineParams):
     """Completions per problem and step; divides `batch_size` * `accumulate`."""
     iterations: int = Field(default=2, ge=1)
     """Passes over each batch of completions."""
+    entropy_coef: float = Field(default=0.0, ge=0)
+    """Weight of an entropy bonus."""
     minibatch_size: int = Field(default=64, ge=1)
     """Completions per optimizer step; divides `batch_size`."""
     gamma: float = Field(default=1.0, gt=0, le=1)
@@ -213,8 +237,8 @@ class PpoParams(OnlineParams):
 class RewardModelParams(TrainingParams):
     """A learned reward from preference pairs, loss -log sigmoid(r(chosen) - r(rejected))."""
 
-    eval_rows: int = Field(default=0, ge=0)
-    """Pairs held out; 0: the pairs of every tenth problem."""
+    eval_rows: int | None = Field(default=None, ge=1)
+    """Pairs held out, which the accuracy is measured on; null: those of every tenth problem."""
     center: float = Field(default=0.0, ge=0)
     """Weight of (r(chosen) + r(rejected))^2, which keeps rewards around 0."""
 

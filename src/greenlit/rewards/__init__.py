@@ -1,8 +1,7 @@
-"""Rewards: plain functions of an annotated candidate; None means we could not find out, never 0.0."""
+"""What a completion earns. One file per reward, its formula on top; `rating.REWARDS` lists them.
 
-from collections.abc import Callable, Mapping
-
-from greenlit.rewards.tests import tests
-from greenlit.types import Annotated
-
-REWARDS: Mapping[str, Callable[[Annotated], float | None]] = {"tests": tests}
+sample.py   what a reward is told, and what comes of it
+hybrid.py   how the rewards of a sample become one number
+rating.py   all rewards of a batch of samples
+online.py   the reward function of the online methods
+"""

@@ -67,17 +67,40 @@ class Checkpoints:
         self._saved_at = time.monotonic()
         self._took_s = self._saved_at - self._saving_since
 
+    def forget_from(self, step: int) -> None:
+        """Remove the checkpoints of this step and later ones: what they hold is broken."""
+        for path in self.kept():
+            if _step(path) >= step:
+                (path / COMPLETE).unlink()
+                shutil.rmtree(path)
 
-def checkpoint_callback(checkpoints: Checkpoints, stopping: Callable[[], bool]) -> Any:
-    """A transformers TrainerCallback that has checkpoints written when they are due, at a stop and at the end."""
+
+def checkpoint_callback(
+    checkpoints: Checkpoints,
+    stopping: Callable[[], bool],
+    every: int | None = None,
+    allowed: Callable[[int], bool] = lambda step: True,
+) -> Any:
+    """A transformers TrainerCallback that has checkpoints written when they are due, at a stop and at the end.
+
+    Args:
+        every: optimizer steps between two of them besides (`save_steps`).
+        allowed: can a run go on from this step? A stop waits for one; what is due by steps moves to the next one.
+    """
     from transformers import TrainerCallback
 
     class Save(TrainerCallback):
+        wanted = False
+
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            step, last = state.global_step, state.global_step >= state.max_steps
+            self.wanted = self.wanted or (every is not None and step % every == 0)
+            if not last and not allowed(step):
+                return
             if stopping():
                 control.should_training_stop = True
-            if checkpoints.due() or stopping() or state.global_step >= state.max_steps:
-                control.should_save = True
+            if self.wanted or checkpoints.due() or stopping() or last:
+                control.should_save, self.wanted = True, False
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.is_world_process_zero:

@@ -1,0 +1,218 @@
+"""TRL's GRPO and RLOO trainers with what they lack, in the same places for both.
+
+Rewards are submitted to the judge as soon as completions are there, so that programs run while the trainer computes
+log-probabilities; a reward of NaN or infinity counts as not found out (None); groups without variance are left out or
+replaced (`zero_variance`); held-out problems are measured without touching the training's random numbers; and what
+each part of a step took is measured.
+
+Shapes: _B completions of a process's batch, _G groups in it.
+"""
+
+import copy
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from greenlit.config import OnlineParams
+from greenlit.training.groups import Batch, joined, picked, rows_of, rows_to_keep, varied
+
+if TYPE_CHECKING:
+    from trl import GRPOTrainer as Trainer
+else:
+    Trainer = object
+
+MOST_DRAWS = 3
+"""Times that groups without variance are replaced by other problems' before the rest is left out."""
+Sampled = Callable[[str, Sequence[float]], None]
+"""Called with ("train" or "eval") and the advantages of the completions that the reward has just judged."""
+
+
+def with_rollouts(trainer_class: Any) -> Any:
+    """TRL's trainer class, extended by what stands below."""
+    return type(f"{trainer_class.__name__}WithRollouts", (Rollouts, trainer_class), {})
+
+
+class Rollouts(Trainer):
+    """Goes before one of TRL's classes; the methods it overrides are TRL's own.
+
+    Args:
+        params: of the method.
+        problems: all rows to learn from, to draw others from.
+        reward: called with prompts, completions, their token ids and task_ids; `measured()` tells figures of that call.
+        sampled: told of every batch of completions.
+        arguments: TRL's.
+    """
+
+    def __init__(
+        self,
+        params: OnlineParams,
+        problems: Sequence[Mapping[str, Any]],
+        reward: Any,
+        sampled: Sampled,
+        **arguments: Any,
+    ) -> None:
+        self.clock = Clock()
+        self._params, self._problems, self._reward, self._sampled = params, problems, reward, sampled
+        self._rewards_B: list[float] = []
+        super().__init__(reward_funcs=_named(self._earned), **arguments)
+
+    def _earned(self, prompts: Any, completions: Any, completion_ids: Any, **columns: Any) -> list[float | None]:
+        with self.clock.measured("reward_s"):
+            found = self._reward(prompts, completions, completion_ids, task_id=columns["task_id"])
+        values = [None if value is None or not math.isfinite(value) else float(value) for value in found]
+        self._rewards_B = [math.nan if value is None else value for value in values]
+        unknown = sum(value is None for value in values) / len(values)
+        for name, value in {**self._reward.measured(), "reward/none": unknown}.items():
+            self._log_metric(name, value)
+        return values
+
+    def _generate(self, prompts: Any) -> Any:
+        with self.clock.measured("generate_s"):
+            return super()._generate(prompts)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
+        batch = super()._generate_and_score_completions(inputs)
+        mode = "train" if self.model.training else "eval"
+        self._sampled(mode, batch["advantages"].tolist())
+        return self._teaching(batch, inputs) if mode == "train" else batch
+
+    def _teaching(self, batch: Batch, inputs: list[dict[str, Any]]) -> Batch:
+        """The batch as `zero_variance` wants it."""
+        varied_G = varied(self._rewards_B, self._params.group_size)
+        figures = {"frac_reward_zero_std": self._share(varied_G.count(False), len(varied_G))}
+        if self._params.zero_variance == "resample":
+            batch, varied_G, replaced = self._resampled(batch, inputs, varied_G)
+            figures["zero_variance/replaced"] = self._share(replaced, len(varied_G))
+        if self._params.zero_variance != "keep":
+            batch = self._without_idle(batch, varied_G)
+            figures["zero_variance/left_out"] = self._share(varied_G.count(False), len(varied_G))
+        for name, value in figures.items():
+            self._metrics["train"][name] = [value]
+        return batch
+
+    def _resampled(
+        self, batch: Batch, inputs: list[dict[str, Any]], varied_G: list[bool]
+    ) -> tuple[Batch, list[bool], int]:
+        """Groups without variance replaced by those of other problems, as far as some are found, and how many."""
+        size, varied_G, replaced = self._params.group_size, list(varied_G), 0
+        asked = {row["task_id"] for row in inputs}
+        figures = {name: list(values) for name, values in self._metrics["train"].items()}
+        for draw in range(MOST_DRAWS):
+            wanted = self._most(varied_G.count(False))
+            others = self._others(asked, wanted, draw)
+            if not wanted or self._most(wanted - len(others)):
+                break
+            asked |= {row["task_id"] for row in others}
+            more = super()._generate_and_score_completions([copy.copy(row) for row in others for _ in range(size)])
+            good = [group for group, one in enumerate(varied(self._rewards_B, size)) if one]
+            empty = [group for group, one in enumerate(varied_G) if not one][: len(good)]
+            batch = _replaced(batch, more, empty, good[: len(empty)], size, self._tokenizer.pad_token_id)
+            for group in empty:
+                varied_G[group] = True
+            replaced += len(empty)
+        figures["num_tokens"] = self._metrics["train"]["num_tokens"]
+        self._metrics["train"].clear()  # of the first draw alone: the others are no sample of the problems
+        self._metrics["train"].update(figures)
+        return self._counted(batch, len(batch["advantages"])), varied_G, replaced
+
+    def _without_idle(self, batch: Batch, varied_G: list[bool]) -> Batch:
+        """The batch without groups that teach nothing; untouched where none teaches anything."""
+        kept = varied_G.count(True) * self._params.group_size
+        all_kept = self._sum(kept)
+        if not all_kept:
+            return batch
+        rows = rows_to_keep(varied_G, self._params.group_size, self.args.steps_per_generation)
+        batch = picked(batch, rows)
+        if "num_items_in_batch" not in batch or self.loss_type != "dapo":  # there the loss is a mean over rows
+            batch["advantages"] = batch["advantages"] * (len(rows) * self.accelerator.num_processes / all_kept)
+        return self._counted(batch, kept)
+
+    def _counted(self, batch: Batch, rows: int) -> Batch:
+        """With the number of tokens in its first rows (of all processes), over which DAPO's loss is a mean."""
+        if "num_items_in_batch" in batch:
+            tokens = self._sum(int(batch["completion_mask"][:rows].sum()))
+            batch["num_items_in_batch"] = batch["num_items_in_batch"].new_tensor(tokens)
+        return batch
+
+    def _others(self, asked: set[str], count: int, draw: int) -> list[Mapping[str, Any]]:
+        """Problems that were not asked yet, drawn anew at every step; fewer where there are no more."""
+        seed = f"others {self.args.seed} {self.state.global_step} {draw} {self.accelerator.process_index}"
+        others = [row for row in self._problems if row["task_id"] not in asked]
+        return random.Random(seed).sample(others, min(count, len(others)))
+
+    def _sum(self, count: int) -> int:
+        """Over all processes."""
+        import torch
+
+        return int(self.accelerator.gather(torch.tensor([count], device=self.accelerator.device)).sum())
+
+    def _most(self, count: int) -> int:
+        """Of all processes."""
+        import torch
+
+        return int(self.accelerator.gather(torch.tensor([count], device=self.accelerator.device)).max())
+
+    def _share(self, count: int, of: int) -> float:
+        return self._sum(count) / self._sum(of)
+
+    def evaluate(self, *arguments: Any, **keywords: Any) -> dict[str, float]:
+        """Measure on the held-out problems: every time with the same random numbers, and none of the training's."""
+        import torch
+
+        device = self.accelerator.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []), self.clock.measured("evaluate_s"):
+            torch.manual_seed(self.args.seed + self.accelerator.process_index)
+            return super().evaluate(*arguments, **keywords)
+
+    def prediction_step(self, model: Any, inputs: Any, *_: Any, **__: Any) -> tuple[Any, None, None]:
+        """Held-out problems are there for their rewards; a loss says nothing of them."""
+        import torch
+
+        self._prepare_inputs(inputs)
+        return torch.zeros((), device=self.accelerator.device), None, None
+
+
+class Clock:
+    """Seconds of a step, by what they were spent on."""
+
+    def __init__(self) -> None:
+        self._spent: dict[str, float] = {}
+
+    @contextmanager
+    def measured(self, name: str) -> Iterator[None]:
+        """Add what the block takes to `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._spent[name] = self._spent.get(name, 0.0) + time.perf_counter() - start
+
+    def taken(self) -> dict[str, float]:
+        """What was spent since the last time it was asked for."""
+        spent, self._spent = self._spent, {}
+        return spent
+
+
+def _named(function: Any) -> Any:
+    """TRL logs a reward under its function's name, and looks for it on the object."""
+
+    def reward(**keywords: Any) -> list[float | None]:
+        return function(**keywords)
+
+    return reward
+
+
+def _replaced(
+    batch: dict[str, Any], more: dict[str, Any], empty: list[int], good: list[int], size: int, pad_id: int
+) -> dict[str, Any]:
+    """The batch with the groups `empty` replaced by the groups `good` of the other one."""
+    if not empty:
+        return batch
+    kept = len(batch["advantages"])
+    places = list(range(kept))
+    for target, source in zip(rows_of(empty, size), rows_of(good, size), strict=True):
+        places[target] = kept + source
+    return picked(joined(batch, more, pad_id), places)
