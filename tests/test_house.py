@@ -104,7 +104,7 @@ def test_every_stage_has_its_module_and_every_module_its_stage() -> None:
 
 
 def test_sections_of_params_are_stages_or_shared_words() -> None:
-    shared = {"experiment", "seed", "dataset", "methods", "tracking"}
+    shared = {"experiment", "seed", "dataset", "methods", "rewards", "tracking"}
     sections = {field.alias or name for name, field in Params.model_fields.items()}
     assert sections - shared <= set(STAGES)
 
@@ -175,7 +175,7 @@ def test_every_preset_parses(path: Path) -> None:
     params = parse_params(read_yaml(path), path.name)
     for name, method in params.methods.items():
         assert params.dataset.name in method.reads, f"{path.name}: methods.{name} reads another dataset's file"
-    for section in ("prepare", "base", "generate", "annotate", "build", "evaluate", "report", "register"):
+    for section in ("prepare", "base", "generate", "annotate", "rewards", "build", "evaluate", "report", "register"):
         assert section in yaml.safe_load(path.read_text()), f"dvc.yaml tracks {section}: it must stand in every preset"
 
 
