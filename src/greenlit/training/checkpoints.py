@@ -75,20 +75,29 @@ class Checkpoints:
                 shutil.rmtree(path)
 
 
-def checkpoint_callback(checkpoints: Checkpoints, stopping: Callable[[], bool], every: int | None = None) -> Any:
+def checkpoint_callback(
+    checkpoints: Checkpoints,
+    stopping: Callable[[], bool],
+    allowed: Callable[[int], bool] = lambda step: True,
+    every: int | None = None,
+) -> Any:
     """A transformers TrainerCallback that has checkpoints written when they are due, at a stop and at the end.
 
     Args:
+        allowed: may there be one after this step? A stop waits for such a step; the last one always is.
         every: optimizer steps between two of them besides (`save_steps`).
     """
     from transformers import TrainerCallback
 
     class Save(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            last = state.global_step >= state.max_steps
+            if not last and not allowed(state.global_step):
+                return
             if stopping():
                 control.should_training_stop = True
             by_steps = every is not None and state.global_step % every == 0
-            if by_steps or checkpoints.due() or stopping() or state.global_step >= state.max_steps:
+            if by_steps or checkpoints.due() or stopping() or last:
                 control.should_save = True
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
