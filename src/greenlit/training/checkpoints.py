@@ -78,8 +78,8 @@ class Checkpoints:
 def checkpoint_callback(
     checkpoints: Checkpoints,
     stopping: Callable[[], bool],
-    every: int | None = None,
     allowed: Callable[[int], bool] = lambda step: True,
+    every: int | None = None,
 ) -> Any:
     """A transformers TrainerCallback that has checkpoints written when they are due, at a stop and at the end.
 
