@@ -110,7 +110,7 @@ def fit(
             callbacks=[step_callback(on_step), checkpoint_callback(checkpoints, stopping)],
         )
         _silence(trainer)
-        _order_module_names(trainer.model)
+        order_module_names(trainer.model)
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     trainer.save_model(str(adapter))
     for stray in ("README.md", "training_args.bin"):
@@ -124,7 +124,7 @@ def fit(
     }
 
 
-def _order_module_names(model: Any) -> None:
+def order_module_names(model: Any) -> None:
     """PEFT keeps the names of the adapted modules in a set, whose order in adapter_config.json no seed decides."""
     for config in getattr(model, "peft_config", {}).values():
         if isinstance(config.target_modules, set):
