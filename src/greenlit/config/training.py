@@ -204,18 +204,31 @@ class RlooParams(OnlineParams):
 
 
 class PpoParams(OnlineParams):
-    """Proximal policy optimisation with a value head: https://arxiv.org/abs/1707.06347."""
+    """Proximal policy optimisation with a value head: https://arxiv.org/abs/1707.06347.
+
+    A step is `batch_size` completions with all their `iterations`; `max_steps`, `eval_steps` and `save_steps` count
+    steps. The loop is our own, so vLLM has no part in it; and completions are not compared within their group, so a
+    group of equal rewards teaches as any other.
+    """
 
     method: Literal["ppo"]
     """Key of training.METHODS."""
+    batch_size: int = Field(default=256, ge=1)
+    """Completions per step and process."""
     group_size: int = Field(default=4, ge=1)
-    """Completions per problem and step; divides `batch_size` * `accumulate`."""
+    """Completions per problem and step; divides `batch_size`."""
     iterations: int = Field(default=2, ge=1)
     """Passes over each batch of completions."""
     entropy_coef: float = Field(default=0.0, ge=0)
     """Weight of an entropy bonus."""
     minibatch_size: int = Field(default=64, ge=1)
-    """Completions per optimizer step; divides `batch_size`."""
+    """Completions that go through the model together."""
+    accumulate: int = Field(default=1, ge=1)
+    """Minibatches per optimizer step; `minibatch_size` * `accumulate` divides `batch_size`."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Steps to stop after, whatever `epochs` says; null: as many as these give."""
+    beta: float = Field(default=0.0, ge=0)
+    """Weight of the KL divergence from the start model, as a penalty in each token's reward (k1); 0: measured only."""
     gamma: float = Field(default=1.0, gt=0, le=1)
     """Discount per token."""
     lam: float = Field(default=0.95, ge=0, le=1)
@@ -225,13 +238,35 @@ class PpoParams(OnlineParams):
     value_clip: float | None = Field(default=0.2, gt=0)
     """The new value stays within this of the old one in the loss; null: no clipping."""
     value_learning_rate: float | None = Field(default=None, gt=0)
-    """Learning rate of the value head; null: `learning_rate`."""
+    """Peak learning rate of the value head; null: `learning_rate`."""
     kl: Literal["fixed", "adaptive"] = "fixed"
-    """Keep `beta`, or steer it towards `kl_target`."""
+    """Keep `beta`, or steer it towards `kl_target` (https://arxiv.org/abs/1909.08593)."""
     kl_target: float = Field(default=6.0, gt=0)
     """KL divergence per completion, in nats, that an adaptive `beta` aims at."""
     whiten: bool = True
     """Advantages with mean 0 and variance 1 over a batch's tokens."""
+    zero_variance: Literal["keep"] = "keep"
+    """No other choice: the value function is the baseline, not the group."""
+    vllm: None = None
+    """No other choice."""
+
+    @model_validator(mode="after")
+    def _whole_minibatches(self) -> "PpoParams":
+        if self.batch_size % self.group_size:
+            raise ValueError(f"group_size must divide batch_size (found {self.group_size} and {self.batch_size})")
+        together = self.minibatch_size * self.accumulate
+        if self.batch_size % together:
+            raise ValueError(
+                f"minibatch_size * accumulate must divide batch_size (found {together} and {self.batch_size})"
+            )
+        if self.kl == "adaptive" and not self.beta:
+            raise ValueError("beta must be > 0 to start from where kl is adaptive: it changes by factors (found 0)")
+        if self.max_new_tokens >= self.max_length:
+            raise ValueError(
+                f"max_new_tokens must be below max_length, which holds the prompt too (found {self.max_new_tokens} "
+                f"and {self.max_length})"
+            )
+        return self
 
 
 class RewardModelParams(TrainingParams):
