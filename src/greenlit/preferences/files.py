@@ -85,8 +85,11 @@ def _words(text: str) -> str:
     return " ".join(word for word in _WORDS.findall(text.lower()) if word not in {"'", '"', "`"})
 
 
-def read_said(folder: Path, problems: Problems) -> Said:
+def read_said(folder: Path, problems: Problems | None) -> Said:
     """The rows of human/<dataset>/; nothing where there is no such folder.
+
+    Args:
+        problems: to check them against; None checks their form only.
 
     Raises:
         DataError: malformed, of a problem that is measured on, or a file that nobody reads.
@@ -108,10 +111,11 @@ def read_said(folder: Path, problems: Problems) -> Said:
     )
 
 
-def _checked(path: Path, kind: type[Row], problems: Problems) -> Iterator[tuple[str, Row]]:
+def _checked(path: Path, kind: type[Row], problems: Problems | None) -> Iterator[tuple[str, Row]]:
     if not path.exists():
         return
     for number, row in read_numbered_rows(path, kind):
         place = f"{path}:{number}"
-        problems.check(place, row)
+        if problems is not None:
+            problems.check(place, row)
         yield place, row
