@@ -1,57 +1,96 @@
-"""build: ranked candidates and preference pairs from verdicts.
+"""build: ranked candidates and preference pairs from verdicts, and from what people say where they do.
 
 Reads   assets/datasets/<ds>/train/{problems,candidates_annotated}.jsonl, assets/models/base/ (its tokenizer)
+        human/<ds>/{preferences,demonstrations}.jsonl, and validation's and test's problems, to refuse what is of them
 Writes  assets/rl/<ds>/{nbest,pairs}.jsonl, manifest.json
-Params  seed, build
+Params  seed, annotate, build
 """
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from greenlit.config import BuildParams, load_params
+from greenlit.config import Params, load_params
 from greenlit.errors import MismatchError
 from greenlit.jsonl import atomic_writes, dump_json, read_json, to_line
 from greenlit.models import resolve, tokenizer_facts
 from greenlit.pairs.groups import by_problem
+from greenlit.pairs.human import HumanRows
 from greenlit.pairs.manifest import Counts, figures, manifest
 from greenlit.pairs.nbest import n_best
 from greenlit.pairs.pairs import preference_pairs, shuffle_verdicts
 from greenlit.paths import BASE, Paths
+from greenlit.preferences.files import Problems, Said, read_said
 from greenlit.problems.files import read_problems
 from greenlit.problems.prompts import prompt_hash, render
 from greenlit.stage.entry import run_stage
 from greenlit.stage.hardware import made_with, quiet_libraries
 from greenlit.tracking.runs import tracked
+from greenlit.types import Annotated, Problem
 
 
-def run(params: BuildParams, seed: int, problems: Path, annotated: Path, model: Path, out: Path) -> None:
+def run(params: Params, paths: Paths, model: Path = BASE) -> None:
     """Rank and pair, problem by problem; say so where there is nothing to learn from."""
     end, chat = tokenizer_facts(resolve(model))
-    known = read_problems(problems)
+    train = read_problems(paths.problems("train"))
+    said = what_people_say(params, paths, train)
+    human = HumanRows(said, params.build.human, train, params.seed, end, chat)
+    human.check_demonstrations(params.annotate)
     counts, level = Counts(), ""
-    files = (out / "nbest.jsonl", out / "pairs.jsonl", out / "manifest.json")
+    files = (paths.rl / "nbest.jsonl", paths.rl / "pairs.jsonl", paths.rl / "manifest.json")
     with atomic_writes(*files) as (nbest_file, pairs_file, manifest_file):
-        for problem, rows in by_problem(annotated, known):
+        for problem, prompt, rows in candidates(params, paths, train, chat):
             level = rows[0].level
-            prompt = render(problem, chat)
-            if any(row.prompt_hash != prompt_hash(prompt) for row in rows):
-                raise MismatchError(
-                    f"{annotated}: {problem.task_id}: sampled with another prompt than this one's",
-                    hint="dvc repro generate",
-                )
-            if params.shuffle_verdicts:
-                rows = shuffle_verdicts(rows, seed)
-            pairs = list(preference_pairs(problem, prompt, rows, params.max_pairs, end))
-            nbest_file.write(to_line(n_best(problem, prompt, rows, params.n_best, params.n_fails)))
+            pairs = list(preference_pairs(problem, prompt, rows, params.build.max_pairs, end))
+            shown = human.best_of(problem)
+            nbest_file.write(to_line(n_best(problem, prompt, rows, params.build.n_best, params.build.n_fails, shown)))
             pairs_file.writelines(map(to_line, pairs))
             counts.add(rows, pairs)
-        counts.check(annotated)
-        inputs = {"problems": problems, "candidates_annotated": annotated}
-        settings = {"seed": seed, "build": params.model_dump()}
-        made = {**manifest(counts, settings, inputs, level), "made_with": made_with(seed)}
-        dump_json(manifest_file, made)
+            human.compare(problem, rows)
+        counts.check(paths.annotated)
+        nbest_file.writelines(map(to_line, human.other_best()))
+        for pair in human.pairs():
+            pairs_file.write(to_line(pair))
+            counts.add_other(pair)
+        inputs = {"problems": paths.problems("train"), "candidates_annotated": paths.annotated, **said.files}
+        made = manifest(counts, settings(params), inputs, level)
+        dump_json(manifest_file, {**made, **human.facts(), "made_with": made_with(params.seed)})
     if warning := counts.nothing_to_learn():
-        print(f"warning: {out / 'pairs.jsonl'}: {warning}", file=sys.stderr)
+        print(f"warning: {files[1]}: {warning}", file=sys.stderr)
+
+
+def candidates(
+    params: Params, paths: Paths, train: dict[str, Problem], chat: bool
+) -> Iterator[tuple[Problem, str | list[dict[str, str]], list[Annotated]]]:
+    """Each problem with its prompt and its candidates.
+
+    Raises:
+        MismatchError: the candidates were sampled with another prompt.
+    """
+    for problem, rows in by_problem(paths.annotated, train):
+        prompt = render(problem, chat)
+        if any(row.prompt_hash != prompt_hash(prompt) for row in rows):
+            raise MismatchError(
+                f"{paths.annotated}: {problem.task_id}: sampled with another prompt than this one's",
+                hint="dvc repro generate",
+            )
+        yield problem, prompt, shuffle_verdicts(rows, params.seed) if params.build.shuffle_verdicts else rows
+
+
+def what_people_say(params: Params, paths: Paths, train: dict[str, Problem]) -> Said:
+    """Their rows, each checked; a placebo learns from none."""
+    held_out = {split: paths.problems(split) for split in ("validation", "test")}
+    said = read_said(paths.human, Problems(train, held_out))
+    if said.files and params.build.shuffle_verdicts:
+        print(f"warning: {paths.human}: left out of the placebo (build.shuffle_verdicts)", file=sys.stderr)
+        return Said()
+    return said
+
+
+def settings(params: Params) -> dict[str, Any]:
+    """What the manifest says of the settings; those of people stand beside what came of them."""
+    return {"seed": params.seed, "build": params.build.model_dump(exclude={"human"})}
 
 
 def main() -> None:
@@ -59,8 +98,8 @@ def main() -> None:
     quiet_libraries()
     params = load_params()
     paths = Paths.of(params)
-    with tracked(params, "build", "build") as tracker:
-        run(params.build, params.seed, paths.problems("train"), paths.annotated, BASE, paths.rl)
+    with tracked(params, "build", "annotate", "build") as tracker:
+        run(params, paths)
         tracker.figures(figures(read_json(paths.rl / "manifest.json")))
         tracker.file(paths.rl / "manifest.json")
 

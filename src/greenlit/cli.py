@@ -149,6 +149,24 @@ def grade(
 
 
 @app.command()
+def prefer(
+    dataset: Annotated[str | None, typer.Option(help="Whose candidates; that of params.yaml.")] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--import", help="Add a file of others instead: JSONL of preferences or demonstrations."),
+    ] = None,
+    verdicts: Annotated[bool, typer.Option("--verdicts", help="Show what became of each program's tests.")] = False,
+) -> None:
+    """Rank candidates: which of two programs is better? Goes into human/<dataset>/, which `build` learns from.
+
+    Keys: 1 left, 2 right, 0 skip, q quit. Every answer is kept at once; the same command goes on from there.
+    """
+    from greenlit.preferences.command import Options, prefer_command
+
+    sys.exit(prefer_command(Options(dataset, source, verdicts)))
+
+
+@app.command()
 def params(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of params.yaml instead.")] = False,
     file: Annotated[Path, typer.Option(help="The file to check.")] = Path("params.yaml"),

@@ -56,6 +56,11 @@ class Paths:
         return self._split("train") / "timings.jsonl"
 
     @property
+    def human(self) -> Path:
+        """What people said: preferences and demonstrations, written by hand or by `greenlit prefer`."""
+        return Path("human") / self.dataset
+
+    @property
     def rl(self) -> Path:
         """Ranked candidates, pairs and their manifest."""
         return Path("assets/rl") / self.dataset

@@ -3,6 +3,7 @@
 `yaml_file` reads the file, `reading` tells its faults.
 """
 
+from greenlit.config.feedback import HumanParams
 from greenlit.config.reading import (
     PARAMS,
     load_params,
@@ -55,6 +56,7 @@ __all__ = [
     "EvaluateParams",
     "GenerateParams",
     "GrpoParams",
+    "HumanParams",
     "Limits",
     "LoraParams",
     "MethodParams",

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from greenlit.config.feedback import HumanParams
 from greenlit.config.rewards import RewardsParams
 from greenlit.config.section import Name, Section
 from greenlit.config.training import MethodParams, RewardModelParams
@@ -163,10 +164,12 @@ class BuildParams(Section):
     """Passing candidates kept per problem in nbest.jsonl."""
     n_fails: int = Field(default=5, ge=0)
     """Unlike failures kept per problem in nbest.jsonl."""
-    max_pairs: int = Field(default=4, ge=1)
-    """Pairs per problem."""
+    max_pairs: int = Field(default=4, ge=0)
+    """Pairs per problem by execution."""
     shuffle_verdicts: bool = False
-    """Placebo: deal each problem's verdicts out among its candidates at random."""
+    """Placebo: deal each problem's verdicts out among its candidates at random; people and AI judges are left out."""
+    human: HumanParams = HumanParams()
+    """Weights of what people say, in human/<dataset>/."""
 
 
 class ReportParams(Section):

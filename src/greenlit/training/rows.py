@@ -1,4 +1,4 @@
-"""Read what a method learns from: preference pairs for DPO, passing programs for SFT."""
+"""Read what a method learns from: preference pairs for DPO, passing programs and demonstrations for SFT."""
 
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def _best_programs(path: Path, end: str) -> list[dict[str, Any]]:
     rows = []
     for problem in read_rows(path, NBest):
         for best in problem.best_list:
-            if best.passed:
+            if best.passed or best.candidate_idx is None:  # what fails, `build` has left out of the demonstrations
                 plain = isinstance(problem.prompt, str)
                 completion = best.text + end if plain else [{"role": "assistant", "content": best.text}]
                 rows.append({"prompt": problem.prompt, "completion": completion})
