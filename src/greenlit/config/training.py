@@ -155,6 +155,7 @@ class OnlineParams(TrainingParams):
     patience: int | None = Field(default=None, ge=1)
     """End the training after so many measurements without a new best; null: never."""
     vllm: VllmParams | None = None
+    """vLLM generates, on GPUs; null: the model that is trained does."""
 
     @model_validator(mode="after")
     def _whole_groups(self) -> "OnlineParams":

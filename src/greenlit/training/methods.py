@@ -1,4 +1,4 @@
-"""The training methods by name; TRL owns the loop.
+"""The training methods by name; TRL owns the loop of all but PPO.
 
 Offline ones are `train(params, rows, start, work, adapter, seed, log) -> facts`; online ones sample while they train:
 `train(params, rows, held_out, start, work, adapter, seed, log, reward, watch) -> facts`.
@@ -9,6 +9,7 @@ from typing import Any
 
 from greenlit.training.dpo import train_dpo
 from greenlit.training.grpo import train_grpo
+from greenlit.training.ppo.loop import train_ppo
 from greenlit.training.rloo import train_rloo
 from greenlit.training.sft import train_sft
 
@@ -17,6 +18,7 @@ METHODS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "dpo": train_dpo,
     "grpo": train_grpo,
     "rloo": train_rloo,
+    "ppo": train_ppo,
 }
 
 _EARNED = (
@@ -29,5 +31,6 @@ REWARDS_MEAN: Mapping[str, str] = {
     "accuracies: share of pairs whose chosen program has the higher one",
     "grpo": _EARNED,
     "rloo": _EARNED,
+    "ppo": _EARNED,
 }
 """What the numbers in a run's rewards.json are."""
