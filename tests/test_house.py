@@ -104,7 +104,7 @@ def test_every_stage_has_its_module_and_every_module_its_stage() -> None:
 
 
 def test_sections_of_params_are_stages_or_shared_words() -> None:
-    shared = {"experiment", "seed", "dataset", "methods", "rewards", "tracking"}
+    shared = {"experiment", "seed", "dataset", "methods", "rewards", "reward_models", "tracking"}
     sections = {field.alias or name for name, field in Params.model_fields.items()}
     assert sections - shared <= set(STAGES)
 

@@ -95,6 +95,12 @@ def leave_out_long(rows: list[Row], columns: tuple[str, ...], tokenizer: Any, ma
     return kept, len(rows) - len(kept)
 
 
+def longest_row(model: Any, params: TrainingParams) -> int:
+    """Tokens that a row may have: `max_length`, or what the model has positions for."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    return params.max_length if positions is None else min(params.max_length, positions)
+
+
 def _longest(row: Row, columns: tuple[str, ...], tokenizer: Any) -> int:
     prompt = len(prompt_ids(tokenizer, row["prompt"]))
     texts = [row[c] if isinstance(row[c], str) else row[c][-1]["content"] for c in columns]
@@ -147,7 +153,7 @@ def fit(
     with memory_told(method, params):
         model, tokenizer = load_start(start, params)
         columns = tuple(key for key in rows[0] if key in COMPLETIONS) if rows else ()
-        kept, left_out = leave_out_long(rows, columns, tokenizer, params.max_length)
+        kept, left_out = leave_out_long(rows, columns, tokenizer, longest_row(model, params))
         kept, held = hold_out(kept, params.eval_rows or 0, arguments.seed)
         trainer = trained(
             method, params, model, tokenizer, (kept, held), work, log, trainer_class, arguments,
@@ -199,11 +205,7 @@ def trained(
     with progress(f"train {method}", steps, "steps") as bar, postponed() as stopping:
 
         def on_step(step: int, metrics: Any) -> None:
-            try:
-                watch(step, metrics)
-            except ConfigError:
-                checkpoints.forget_from(watch.sound)
-                raise
+            watch(step, metrics)
             log(step, metrics)
             bar.advance(step - bar.done)
 
@@ -223,8 +225,9 @@ def trained(
         )
         silence(trainer)
         order_module_names(trainer.model)
-        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
-        watch.require_sound(trainer.model)
+        with watch.forgetting(checkpoints):
+            trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+            watch.require_sound(trainer.model)
         if held and not stopping() and not _is_measured(trainer.state):  # a callback ended it early
             trainer.evaluate()
     return trainer
