@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 def token_logprobs(logits_N_V: "Tensor", tokens_N: "Tensor", temperature: float) -> "Tensor":
     """Log-probability of each token, in nats; no (N, V) table besides the logits is kept for the gradient."""
-    scaled_N_V = logits_N_V.float() / temperature
+    scaled_N_V = _at_least_single(logits_N_V) / temperature
     return scaled_N_V.gather(1, tokens_N[:, None])[:, 0] - scaled_N_V.logsumexp(-1)
 
 
 def token_entropies(logits_N_V: "Tensor", temperature: float) -> "Tensor":
     """Entropy of each token's distribution, in nats."""
-    logprobs_N_V = (logits_N_V.float() / temperature).log_softmax(-1)
+    logprobs_N_V = (_at_least_single(logits_N_V) / temperature).log_softmax(-1)
     return -(logprobs_N_V.exp() * logprobs_N_V).sum(-1)
 
 
@@ -46,3 +46,9 @@ def value_losses(value_N: "Tensor", old_N: "Tensor", return_N: "Tensor", clip: f
         near_N = old_N + (value_N - old_N).clamp(-clip, clip)
         error_N = torch.maximum(error_N, (near_N - return_N).square())
     return error_N / 2
+
+
+def _at_least_single(logits_N_V: "Tensor") -> "Tensor":
+    import torch
+
+    return logits_N_V.to(torch.promote_types(logits_N_V.dtype, torch.float32))

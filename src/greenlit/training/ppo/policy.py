@@ -47,7 +47,7 @@ def make_policy(lm: Any, with_values: bool) -> Any:
             if self.value_head is None:
                 return logits_N_V, None
             with torch.autocast(ids_B_L.device.type, enabled=False):
-                return logits_N_V, self.value_head(seen[0].float())[:, 0]
+                return logits_N_V, self.value_head(seen[0].to(self.value_head.weight.dtype))[:, 0]
 
     return Policy()
 
