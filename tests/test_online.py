@@ -85,7 +85,7 @@ def test_what_is_rewarded_is_learnt(tiny_model, tmp_path, kind) -> None:
         ("rloo", {}),
         ("grpo", {"iterations": 2, "accumulate": 2, "batch_size": 8, "beta": 0.1}),
         ("rloo", {"iterations": 2, "accumulate": 2, "batch_size": 8, "beta": 0.1, "lora": LoraParams(r=4, alpha=8)}),
-        ("grpo", {"zero_variance": "resample", "eval_rows": 2, "eval_steps": 2}),
+        ("grpo", {"zero_variance": "resample", "eval_steps": 2, "eval_rows": 1}),
     ],
     ids=["grpo", "rloo", "grpo, batches used twice", "rloo, batches used twice, LoRA", "grpo, resampled, measured"],
 )

@@ -13,8 +13,8 @@ from typing import Any
 
 from greenlit.config import GrpoParams
 from greenlit.training.callbacks import Log
-from greenlit.training.online import Row
-from greenlit.training.online_loop import fit_online, online_arguments
+from greenlit.training.holdout import Row
+from greenlit.training.online_loop import OnlineRun, fit_online, online_arguments
 from greenlit.training.watching import Watch
 
 
@@ -48,6 +48,5 @@ def train_grpo(
     def configured(steps: int, cuda: bool) -> Any:
         return GRPOConfig(**trl_arguments(params, work, seed, cuda, steps))
 
-    return fit_online(
-        "grpo", params, rows, held_out, start, work, adapter, seed, log, reward, watch, GRPOTrainer, configured
-    )
+    run = OnlineRun("grpo", params, rows, held_out, start, work, adapter, seed, log, reward, watch)
+    return fit_online(run, GRPOTrainer, configured)

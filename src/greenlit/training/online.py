@@ -19,10 +19,9 @@ from greenlit.problems.files import read_problems
 from greenlit.problems.prompts import has_chat_template, prompt_ids, render
 from greenlit.rewards.online import OnlineReward
 from greenlit.training.callbacks import Log
+from greenlit.training.holdout import Row, hold_out
 from greenlit.training.watching import Watching
 from greenlit.types import Problem
-
-Row = dict[str, Any]
 
 
 def problem_rows(problems: Iterable[Problem], chat: bool) -> list[Row]:
@@ -32,22 +31,6 @@ def problem_rows(problems: Iterable[Problem], chat: bool) -> list[Row]:
         chat: the tokenizer has a chat template.
     """
     return [{"prompt": render(problem, chat), "task_id": problem.task_id} for problem in problems]
-
-
-def held_out(rows: Sequence[Row], count: int, seed: int) -> tuple[list[Row], list[Row]]:
-    """Rows to learn from and `count` others to measure on, both in the order of the file.
-
-    Raises:
-        DataError: nothing would be left to learn from.
-    """
-    if count >= len(rows):
-        raise DataError(
-            f"nothing to learn from: {len(rows)} problems, of which eval_rows: {count} are held out",
-            hint="lower eval_rows, or give more problems",
-        )
-    chosen = set(random.Random(f"held out {seed}").sample(range(len(rows)), count))
-    learned = [row for place, row in enumerate(rows) if place not in chosen]
-    return learned, [rows[place] for place in sorted(chosen)]
 
 
 def fitting(rows: Sequence[Row], params: OnlineParams, tokenizer: Any) -> tuple[list[Row], int]:
@@ -95,9 +78,9 @@ def problem_order(problems: int, draws: int, seed: int, shuffled: bool) -> list[
     return order[:draws]
 
 
-def order_of_run(problems: int, params: OnlineParams, seed: int, processes: int = 1) -> list[int]:
-    """Places of the problems that a whole run asks, batch by batch."""
-    batches = math.ceil(optimizer_steps(problems, params, processes) / params.iterations)
+def order_of_run(problems: int, params: OnlineParams, steps: int, seed: int, processes: int = 1) -> list[int]:
+    """Places of the problems that a run of so many optimizer steps asks, batch by batch."""
+    batches = math.ceil(steps / params.iterations)
     draws = batches * problems_per_batch(params, processes)
     return problem_order(problems, draws, seed, shuffled=params.curriculum == "none")
 
@@ -105,7 +88,7 @@ def order_of_run(problems: int, params: OnlineParams, seed: int, processes: int 
 def groups_at_once(rows: int, params: OnlineParams) -> int:
     """Problems measured together: at most a training batch, and a divisor of all, so that each weighs the same."""
     most = max(1, params.batch_size // params.group_size)
-    return max(count for count in range(1, most + 1) if rows % count == 0)
+    return max((count for count in range(1, most + 1) if rows % count == 0), default=1)
 
 
 def reads_besides(rewards: RewardsParams) -> list[Path]:
@@ -139,11 +122,12 @@ def train_online(
     problems = read_problems(Path(params.reads))
     tokenizer = load_tokenizer(start)
     chat = has_chat_template(tokenizer)
-    learned, measured = held_out(problem_rows(problems.values(), chat), params.eval_rows, seed)
+    learned, measured = hold_out(problem_rows(problems.values(), chat), params.eval_rows, seed)
     watch = Watching(params)
     with OnlineReward(
         problems, limits, rewards, chat=chat, max_new_tokens=params.max_new_tokens, eos_ids=end_tokens(start, tokenizer)
     ) as reward:
+        reward.submit([], [], [])  # opens the judge while the trainer loads
         facts = train(params, learned, measured, start, work, adapter, seed, log, reward, watch)
     return facts | watch.facts()
 

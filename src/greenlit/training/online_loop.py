@@ -2,22 +2,24 @@
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from greenlit.config import OnlineParams
 from greenlit.jsonl import read_json, write_json
-from greenlit.stage.progress import progress
-from greenlit.stage.stopping import postponed
+from greenlit.training.advice import memory_told
 from greenlit.training.arguments import lora_config, trainer_arguments
-from greenlit.training.callbacks import Log
-from greenlit.training.checkpoints import Checkpoints, checkpoint_callback
-from greenlit.training.online import Row, fitting, groups_at_once, optimizer_steps, order_of_run
+from greenlit.training.callbacks import Log, is_measurement
+from greenlit.training.checkpoints import Checkpoints
+from greenlit.training.holdout import Row
+from greenlit.training.online import fitting, groups_at_once, optimizer_steps, order_of_run, problems_per_batch
 from greenlit.training.rollouts import with_rollouts
 from greenlit.training.step_files import COMPLETIONS, TIMINGS, StepFile, rounded
-from greenlit.training.trainer import load_start, order_module_names, save_adapter, silence
+from greenlit.training.trainer import load_start, save, trained
 from greenlit.training.watching import Watch
 
 SHOWN = 16
@@ -72,15 +74,20 @@ _CLEAR = {
     "clip_ratio/region_mean": "clip_ratio",
     "completions/clipped_ratio": "completions/truncated",
     "eval_completions/clipped_ratio": "eval_completions/truncated",
-    "eval_pass/visible": "eval_pass",
-    "eval_pass/hidden": "eval_pass_hidden",
 }
 _LEFT_OUT = (
     "reward/mean", "reward/std", "rewards/reward/", "truncated", "tokens/", "clip_ratio/", "num_tokens",
     "step_time", "runtime", "samples_per_second", "steps_per_second", "model_preparation_time",
 )  # fmt: skip
 """Beginnings of names whose figure stands under another name, or in timings.jsonl."""
-_DETAILS = ("terminated_length", "min_length", "eval_loss", "eval_reward_std", "eval_frac_reward_zero_std")
+_DETAILS = (
+    "terminated_length",
+    "min_length",
+    "max_length",
+    "eval_loss",
+    "eval_reward_std",
+    "eval_frac_reward_zero_std",
+)
 
 
 def clear_names(logs: Mapping[str, Any]) -> dict[str, float]:
@@ -89,7 +96,7 @@ def clear_names(logs: Mapping[str, Any]) -> dict[str, float]:
     `reward`, `reward_std`, `reward/none` (share without one), `rewards/<name>/mean|std|none`, `pass/visible`,
     `pass/hidden`, `gap`, `verdict/<v>`, `kl` (nats per token), `entropy` (nats per token), `clip_ratio` (share of
     tokens, or of completions for RLOO), `frac_reward_zero_std` (share of groups), `zero_variance/...`,
-    `completions/mean_length` and `max_length` (tokens), `completions/truncated`; `eval_...` on held-out problems.
+    `completions/mean_length` (tokens), `completions/truncated`; `eval_...` on held-out problems.
     """
     clear = {}
     for name, value in logs.items():
@@ -103,163 +110,164 @@ def clear_names(logs: Mapping[str, Any]) -> dict[str, float]:
     return clear
 
 
-def fit_online(
-    method: str,
-    params: OnlineParams,
-    rows: list[Row],
-    held_out: list[Row],
-    start: Path,
-    work: Path,
-    adapter: Path,
-    seed: int,
-    log: Log,
-    reward: Any,
-    watch: Watch,
-    trainer_class: Any,
-    configured: Callable[[int, bool], Any],
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class OnlineRun:
+    """What an online method is called with."""
+
+    method: str
+    """Name for the progress bar."""
+    params: OnlineParams
+    rows: list[Row]
+    """{"prompt", "task_id"}, in the order of a curriculum if there is one."""
+    held_out: list[Row]
+    """The same, measured before the first step, every `eval_steps` and at the end."""
+    start: Path
+    work: Path
+    adapter: Path
+    seed: int
+    log: Log
+    reward: Any
+    """See rewards/online.py."""
+    watch: Watch
+
+
+def fit_online(run: OnlineRun, trainer_class: Any, configured: Callable[[int, bool], Any]) -> dict[str, Any]:
     """Train with one of TRL's online trainers, from the last checkpoint in `work` if there is one; save to `adapter`.
 
     Beside its checkpoints, `work` gets completions.jsonl (some of each batch, to read) and timings.jsonl.
 
     Args:
-        method: name for the progress bar.
-        rows: {"prompt", "task_id"}, in the order of a curriculum if there is one.
-        held_out: the same, measured on every `eval_steps` and at the end.
         configured: steps and whether there is CUDA -> TRL's configuration.
 
     Returns:
-        facts: problems used, held out and left out, steps, completions sampled, mean training loss, why it ended early.
+        facts: problems used and left out, steps, completions sampled, mean training loss, why it ended early; `eval`
+        where problems are held out.
 
     Raises:
-        DataError: no problem fits into max_length; the training diverged.
+        DataError: no problem fits into max_length.
+        ConfigError: the training diverged, or the settings need more memory than there is.
         Stopped: a signal came; a checkpoint was written.
     """
     import torch
     from accelerate import PartialState
-    from datasets import Dataset
 
-    model, tokenizer = load_start(start)
+    params, work = run.params, run.work
     cuda = torch.cuda.is_available()
     processes = PartialState(cpu=not cuda).num_processes
-    kept, left_out = fitting(rows, params, tokenizer)
-    measured, too_long = fitting(held_out, params, tokenizer) if held_out else ([], 0)
-    ended = _ended(work)
-    steps = ended["step"] if ended else optimizer_steps(len(kept), params, processes)
-    order = order_of_run(len(kept), params, seed, processes)
-    arguments = configured(steps, cuda)
-    if measured:
-        arguments.per_device_eval_batch_size = groups_at_once(len(measured), params) * params.group_size
-    checkpoints = Checkpoints(work, params.keep_checkpoints)
-    newest = checkpoints.newest()
-    done = int(newest.name.rpartition("-")[2]) if newest else 0
-    with ExitStack() as stack:
-        bar = stack.enter_context(progress(f"train {method}", steps, "steps"))
-        stopping = stack.enter_context(postponed())
-        table, timings = (stack.enter_context(StepFile(work / name, done)) for name in (COMPLETIONS, TIMINGS))
+    with memory_told(run.method, params), ExitStack() as stack:
+        model, tokenizer = load_start(run.start, params)
+        kept, left_out = fitting(run.rows, params, tokenizer)
+        held, too_long = fitting(run.held_out, params, tokenizer) if run.held_out else ([], 0)
+        early = ended_early(work)
+        steps = early["step"] if early else optimizer_steps(len(kept), params, processes)
+        arguments = configured(steps, cuda)
+        arguments.per_device_eval_batch_size = groups_at_once(len(held), params) * params.group_size
+        order = order_of_run(len(kept), params, steps, run.seed, processes)
+        files = stack.enter_context(RunFiles(work))
 
-        def on_step(step: int, metrics: Mapping[str, float]) -> None:
-            log(step, metrics)
-            bar.advance(step - bar.done)
+        def with_ours(**given: Any) -> Any:
+            given["train_dataset"] = given["train_dataset"].select(order)
+            trainer = with_rollouts(trainer_class)(params, kept, run.reward, files.sampled, **given)
+            files.of(trainer)
+            return trainer
 
-        def sampled(mode: str, advantages_B: list[float]) -> None:
-            if trainer.is_world_process_zero():
-                step = trainer.state.global_step + (mode == "train")
-                table.write(completion_rows(step, mode, reward.last, advantages_B))
-
-        def took(step: int, step_s: float) -> None:
-            timings.write([{"step": step, **rounded({**trainer.clock.taken(), "step_s": step_s}, 4)}])
-
-        trainer = with_rollouts(trainer_class)(
-            params=params,
-            problems=kept,
-            reward=reward,
-            sampled=sampled,
-            model=model,
-            args=arguments,
-            train_dataset=Dataset.from_list(kept).select(order),
-            eval_dataset=Dataset.from_list(measured) if measured else None,
-            processing_class=tokenizer,
-            peft_config=lora_config(params),
-            callbacks=[
-                loop_callback(params, work, on_step, took, watch, bool(measured)),
-                checkpoint_callback(checkpoints, stopping, allowed=lambda step: step % params.iterations == 0),
-            ],
-        )
-        silence(trainer)
-        order_module_names(trainer.model)
-        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
-    save_adapter(trainer, adapter)
-    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-    ended = _ended(work)
+        trainer = trained(
+            run.method, params, model, tokenizer, (kept, held), work,
+            lambda step, metrics: run.log(step, clear_names(metrics)), with_ours, arguments,
+            lora=lora_config(params, model), steps=steps, loss_tells=False,
+            callbacks=[watch_callback(run.watch, work, files.took, bool(held))],
+            resumable=lambda step: step % params.iterations == 0,
+        )  # fmt: skip
+        save(trainer, run.adapter)
+    done, history = trainer.state.global_step, trainer.state.log_history
+    early = ended_early(work)
+    batches = math.ceil(done / params.iterations)
+    losses = [row["loss"] for row in history if "loss" in row]
     return {
         "problems": len(kept),
-        "held_out": len(measured),
         "left_out_too_long": left_out + too_long,
-        "steps": trainer.state.global_step,
-        "completions": _batches(trainer.state.global_step, params) * params.batch_size * params.accumulate * processes,
+        "steps": done,
+        "completions": batches * problems_per_batch(params, processes) * params.group_size,
         "train_loss": math.fsum(losses) / len(losses),
-        "ended_early": ended["reason"] if ended else None,
+        "ended_early": early["reason"] if early else None,
+        **({"eval": measured(history, len(held))} if held else {}),
     }
 
 
-def completion_rows(
-    step: int, mode: str, judged: list[Mapping[str, Any]], advantages_B: list[float]
-) -> list[dict[str, Any]]:
-    """The first completions of a batch, as they go into the table: what was written, what it earned and taught."""
-    shown = list(zip(judged, advantages_B, strict=True))[:SHOWN]
-    return [{"step": step, "of": mode, "advantage": float(f"{value:.4g}"), **row} for row, value in shown]
+class RunFiles:
+    """completions.jsonl and timings.jsonl of a run; a context manager."""
+
+    def __init__(self, work: Path) -> None:
+        newest = Checkpoints(work, 1).newest()
+        done = int(newest.name.rpartition("-")[2]) if newest else -1
+        self._table, self._timings = StepFile(work / COMPLETIONS, done), StepFile(work / TIMINGS, done)
+        self._trainer: Any = None
+
+    def of(self, trainer: Any) -> None:
+        """Whose run it is."""
+        self._trainer = trainer
+
+    def sampled(self, mode: str, advantages_B: Sequence[float]) -> None:
+        """Some completions of the batch that was just judged: what was written, what it earned and taught."""
+        if not self._trainer.is_world_process_zero():
+            return
+        step, last = self._trainer.state.global_step + (mode == "train"), self._trainer.reward.last
+        shown = list(zip(advantages_B[-len(last) :], last, strict=True))[:SHOWN]  # it may have come in pieces
+        self._table.write([{"step": step, "of": mode, "advantage": float(f"{one:.4g}"), **row} for one, row in shown])
+
+    def took(self, step: int, step_s: float) -> None:
+        """The seconds of a step."""
+        if self._trainer.is_world_process_zero():
+            self._timings.write([{"step": step, **rounded({**self._trainer.clock.taken(), "step_s": step_s}, 4)}])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._table.__exit__(kind, error, trace)
+        self._timings.__exit__(kind, error, trace)
 
 
-def loop_callback(
-    params: OnlineParams,
-    work: Path,
-    log: Log,
-    took: Callable[[int, float], None],
-    watch: Watch,
-    measures: bool,
-) -> Any:
-    """A transformers TrainerCallback: logs by clear names, measures when it is time, ends when `watch` says so."""
+def watch_callback(watch: Watch, work: Path, took: Callable[[int, float], None], measures: bool) -> Any:
+    """A transformers TrainerCallback that shows every step to `watch`, and ends the run when that says so."""
     from transformers import TrainerCallback
 
-    class Loop(TrainerCallback):
+    class Watched(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             for row in state.log_history:  # of a run that goes on
-                if _is_kept(row):
-                    metrics = clear_names({key: row[key] for key in row if key != "step"})
-                    log(row["step"], metrics)
-                    watch(row["step"], metrics)
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            every, step = params.eval_steps, state.global_step
-            if measures and (step >= state.max_steps or (every is not None and step % every == 0)):
-                control.should_evaluate = True
+                if is_kept(row):
+                    watch(row["step"], clear_names({key: row[key] for key in row if key != "step"}))
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any], **_: Any) -> None:
-            if not _is_kept(logs):
-                return
-            step, metrics = state.global_step, clear_names(logs)
-            log(step, metrics)
+            step = state.global_step
             if "step_time" in logs:
                 took(step, logs["step_time"])
-            reason = watch(step, metrics)
+            reason = watch(step, clear_names(logs)) if is_kept(logs) else None
             if reason and step < state.max_steps:
                 write_json(work / _ENDED, {"step": step, "reason": reason})
                 control.should_training_stop = control.should_save = True
                 control.should_evaluate = measures and "loss" in logs
 
-    return Loop()
+    return Watched()
 
 
-def _is_kept(logs: Mapping[str, Any]) -> bool:
+def is_kept(logs: Mapping[str, Any]) -> bool:
     """Is this the log of a step or a measurement, and not what sums a run up?"""
-    return "loss" in logs or any(name.startswith("eval_") for name in logs)
+    return "loss" in logs or is_measurement(logs)
 
 
-def _ended(work: Path) -> dict[str, Any] | None:
-    """Why and where an earlier process of this run ended it before its time."""
+def ended_early(work: Path) -> dict[str, Any] | None:
+    """Where and why this run, or an earlier process of it, ended before its time."""
     return read_json(work / _ENDED) if (work / _ENDED).exists() else None
 
 
-def _batches(steps: int, params: OnlineParams) -> int:
-    return math.ceil(steps / params.iterations)
+def measured(history: Sequence[Mapping[str, Any]], problems: int) -> dict[str, Any]:
+    """What came of the problems held out: before the first step, and at the end."""
+    rows = [clear_names(row) for row in history if is_measurement(row)]
+
+    def plain(row: Mapping[str, float]) -> dict[str, float]:
+        return {name.removeprefix("eval_"): row[name] for name in row if name.startswith("eval_")}
+
+    return {"problems": problems, "before": plain(rows[0]), "after": plain(rows[-1])}

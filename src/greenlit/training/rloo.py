@@ -13,8 +13,8 @@ from typing import Any
 
 from greenlit.config import RlooParams
 from greenlit.training.callbacks import Log
-from greenlit.training.online import Row
-from greenlit.training.online_loop import fit_online, online_arguments
+from greenlit.training.holdout import Row
+from greenlit.training.online_loop import OnlineRun, fit_online, online_arguments
 from greenlit.training.watching import Watch
 
 
@@ -44,6 +44,5 @@ def train_rloo(
     def configured(steps: int, cuda: bool) -> Any:
         return RLOOConfig(**trl_arguments(params, work, seed, cuda, steps))
 
-    return fit_online(
-        "rloo", params, rows, held_out, start, work, adapter, seed, log, reward, watch, RLOOTrainer, configured
-    )
+    run = OnlineRun("rloo", params, rows, held_out, start, work, adapter, seed, log, reward, watch)
+    return fit_online(run, RLOOTrainer, configured)

@@ -26,6 +26,8 @@ else:
 
 MOST_DRAWS = 3
 """Times that groups without variance are replaced by other problems' before the rest is left out."""
+PIECE = 64
+"""Completions that are written together on a CPU, where more at once are no faster."""
 Sampled = Callable[[str, Sequence[float]], None]
 """Called with ("train" or "eval") and the advantages of the completions that the reward has just judged."""
 
@@ -55,26 +57,57 @@ class Rollouts(Trainer):
         **arguments: Any,
     ) -> None:
         self.clock = Clock()
-        self._params, self._problems, self._reward, self._sampled = params, problems, reward, sampled
+        self._params, self._problems, self.reward, self._sampled = params, problems, reward, sampled
         self._rewards_B: list[float] = []
+        self._pending: list[Any] = []
+        self._task_ids: list[str] = []
         super().__init__(reward_funcs=_named(self._earned), **arguments)
 
     def _earned(self, prompts: Any, completions: Any, completion_ids: Any, **columns: Any) -> list[float | None]:
+        pending, self._pending = self._pending, []
         with self.clock.measured("reward_s"):
-            found = self._reward(prompts, completions, completion_ids, task_id=columns["task_id"])
+            if pending:
+                found = [value for future in pending for value in future.result()]
+            else:
+                found = self.reward(prompts, completions, completion_ids, task_id=columns["task_id"])
         values = [None if value is None or not math.isfinite(value) else float(value) for value in found]
         self._rewards_B = [math.nan if value is None else value for value in values]
         unknown = sum(value is None for value in values) / len(values)
-        for name, value in {**self._reward.measured(), "reward/none": unknown}.items():
+        for name, value in {**self.reward.measured(), "reward/none": unknown}.items():
             self._log_metric(name, value)
         return values
 
-    def _generate(self, prompts: Any) -> Any:
-        with self.clock.measured("generate_s"):
-            return super()._generate(prompts)
+    def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
+        """Piece by piece on a CPU, so that programs of one piece run while the next one is written."""
+        pieces = []
+        for place in self._pieces(len(prompts)):
+            with self.clock.measured("generate_s"):
+                pieces.append(super()._generate(prompts[place]))
+            self._submit(prompts[place], pieces[-1], self._task_ids[place])
+        return pieces[0] if len(pieces) == 1 else tuple(map(_chained, zip(*pieces, strict=True)))
+
+    def _pieces(self, rows: int) -> list[slice]:
+        """Whole groups; an accelerator and vLLM have better use for a batch as a whole."""
+        size = self._params.group_size
+        if self.use_vllm or self.accelerator.device.type != "cpu":
+            return [slice(0, rows)]
+        step = max(1, PIECE // size) * size
+        return [slice(start, start + step) for start in range(0, rows, step)]
+
+    def _submit(self, prompts: list[Any], generated: tuple[Any, ...], task_ids: list[str]) -> None:
+        """To the judge, which goes on while log-probabilities are computed, or the next piece is written."""
+        if not hasattr(self.reward, "submit"):
+            return
+        completion_ids, completions = generated[1], generated[3 if len(generated) > 3 else 2]  # GRPO's tuple, RLOO's
+        self._pending.append(self.reward.submit(prompts, completions, task_ids, completion_ids))
+
+    def _scored(self, inputs: list[dict[str, Any]]) -> Batch:
+        """TRL's own batch of these problems."""
+        self._pending, self._task_ids = [], [row["task_id"] for row in inputs]
+        return super()._generate_and_score_completions(inputs)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
-        batch = super()._generate_and_score_completions(inputs)
+        batch = self._scored(inputs)
         mode = "train" if self.model.training else "eval"
         self._sampled(mode, batch["advantages"].tolist())
         return self._teaching(batch, inputs) if mode == "train" else batch
@@ -106,7 +139,7 @@ class Rollouts(Trainer):
             if not wanted or self._most(wanted - len(others)):
                 break
             asked |= {row["task_id"] for row in others}
-            more = super()._generate_and_score_completions([copy.copy(row) for row in others for _ in range(size)])
+            more = self._scored([copy.copy(row) for row in others for _ in range(size)])
             good = [group for group, one in enumerate(varied(self._rewards_B, size)) if one]
             empty = [group for group, one in enumerate(varied_G) if not one][: len(good)]
             batch = _replaced(batch, more, empty, good[: len(empty)], size, self._tokenizer.pad_token_id)
@@ -194,6 +227,11 @@ class Clock:
         """What was spent since the last time it was asked for."""
         spent, self._spent = self._spent, {}
         return spent
+
+
+def _chained(parts: tuple[Any, ...]) -> Any:
+    """One value of the pieces' tuples: lists one after the other, of anything else the first."""
+    return [one for part in parts for one in part] if isinstance(parts[0], list) else parts[0]
 
 
 def _named(function: Any) -> Any:

@@ -17,12 +17,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from greenlit.config import OnlineParams
-from greenlit.errors import DataError
+from greenlit.errors import ConfigError
 
 Watch = Callable[[int, Mapping[str, float]], str | None]
 """Called with the metrics of every step and of every measurement (`eval_...`); the reason to end, or None to go on."""
 IN_A_ROW = 5
 """Steps that a finding is made from."""
+WINDOW = 10
+"""Steps whose mean reward is compared with that of the first ones: a collapse lasts."""
 ERRORS = 4.0
 """Standard errors that the reward must fall by to have collapsed; each step is looked at, so that 2 would be chance."""
 MOST_KL = 10.0
@@ -47,13 +49,13 @@ class Watching:
         self._gaps: deque[Mapping[str, float]] = deque(maxlen=IN_A_ROW)
         self._kls: deque[float] = deque(maxlen=IN_A_ROW)
         self._first: list[Mapping[str, float]] = []
-        self._last: deque[Mapping[str, float]] = deque(maxlen=IN_A_ROW)
+        self._last: deque[Mapping[str, float]] = deque(maxlen=WINDOW)
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> str | None:
         """Look at one step or measurement; None goes on.
 
         Raises:
-            DataError: the run has diverged.
+            ConfigError: the run has diverged.
         """
         if "eval_reward" in metrics:
             return self._measured(step, metrics["eval_reward"])
@@ -104,11 +106,11 @@ class Watching:
 
     def _look_at_reward(self, step: int, metrics: Mapping[str, float]) -> None:
         """Not under a curriculum, whose problems get harder."""
-        if len(self._first) < IN_A_ROW:
+        if len(self._first) < WINDOW:
             self._first.append(metrics)
             return
         self._last.append(metrics)
-        if len(self._last) < IN_A_ROW or self.params.curriculum != "none":
+        if len(self._last) < WINDOW or self.params.curriculum != "none":
             return
         before, now = ([row["reward"] for row in rows] for rows in (self._first, self._last))
         fall = statistics.fmean(before) - statistics.fmean(now)
@@ -116,8 +118,8 @@ class Watching:
         if fall > spread / 2 and fall > ERRORS * math.hypot(_standard_error(before), _standard_error(now)):
             raise self._diverged(
                 step,
-                f"the reward fell from {statistics.fmean(before):.4g} (first {IN_A_ROW} steps) to "
-                f"{statistics.fmean(now):.4g} (last {IN_A_ROW})",
+                f"the reward fell from {statistics.fmean(before):.4g} (first {WINDOW} steps) to "
+                f"{statistics.fmean(now):.4g} (last {WINDOW})",
             )
 
     def _look_at_kl(self, step: int, kl: float) -> None:
@@ -127,8 +129,8 @@ class Watching:
                 step, f"KL to the start model above {MOST_KL:g} nats per token for {IN_A_ROW} steps (now {kl:.4g})"
             )
 
-    def _diverged(self, step: int, what: str) -> DataError:
-        return DataError(
+    def _diverged(self, step: int, what: str) -> ConfigError:
+        return ConfigError(
             f"training diverged at step {step}: {what}",
             hint=f"lower learning_rate (now {self.params.learning_rate:g}), raise beta (now {self.params.beta:g}), or "
             "bring rewards to a smaller scale (rewards.scale, rewards.clip)",
