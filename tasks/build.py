@@ -1,11 +1,13 @@
-"""build: ranked candidates and preference pairs from verdicts, and from what people say where they do.
+"""build: ranked candidates and preference pairs from verdicts, and from what people and AI judges say, where they do.
 
 Reads   assets/datasets/<ds>/train/{problems,candidates_annotated}.jsonl, assets/models/base/ (its tokenizer)
         human/<ds>/{preferences,demonstrations}.jsonl, and validation's and test's problems, to refuse what is of them
+        calibration/<ds>/, where an AI judge is to count
 Writes  assets/rl/<ds>/{nbest,pairs}.jsonl, manifest.json
 Params  seed, annotate, build
 """
 
+import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from greenlit.config import Params, load_params
 from greenlit.errors import MismatchError
 from greenlit.jsonl import atomic_writes, dump_json, read_json, to_line
 from greenlit.models import resolve, tokenizer_facts
+from greenlit.pairs.ai import AiRows
 from greenlit.pairs.groups import by_problem
 from greenlit.pairs.human import HumanRows
 from greenlit.pairs.manifest import Counts, figures, manifest
@@ -50,12 +53,15 @@ def run(params: Params, paths: Paths, model: Path = BASE) -> None:
             human.compare(problem, rows)
         counts.check(paths.annotated)
         nbest_file.writelines(map(to_line, human.other_best()))
-        for pair in human.pairs():
+        ai = ai_rows(params, paths, end)
+        asked = ai.pairs(candidates(params, paths, train, chat), params.annotate) if ai else ()
+        for pair in itertools.chain(human.pairs(), asked):
             pairs_file.write(to_line(pair))
             counts.add_other(pair)
         inputs = {"problems": paths.problems("train"), "candidates_annotated": paths.annotated, **said.files}
         made = manifest(counts, settings(params), inputs, level)
-        dump_json(manifest_file, {**made, **human.facts(), "made_with": made_with(params.seed)})
+        told = {**human.facts(), **(ai.facts() if ai else {})}
+        dump_json(manifest_file, {**made, **told, "made_with": made_with(params.seed)})
     if warning := counts.nothing_to_learn():
         print(f"warning: {files[1]}: {warning}", file=sys.stderr)
 
@@ -88,9 +94,16 @@ def what_people_say(params: Params, paths: Paths, train: dict[str, Problem]) -> 
     return said
 
 
+def ai_rows(params: Params, paths: Paths, end: str) -> AiRows | None:
+    """The AI judge, where there is one; a placebo asks none."""
+    if params.build.ai is None or params.build.shuffle_verdicts:
+        return None
+    return AiRows(params.build.ai, params.seed, end, paths.dataset)
+
+
 def settings(params: Params) -> dict[str, Any]:
-    """What the manifest says of the settings; those of people stand beside what came of them."""
-    return {"seed": params.seed, "build": params.build.model_dump(exclude={"human"})}
+    """What the manifest says of the settings; those of people and AI judges stand beside what came of them."""
+    return {"seed": params.seed, "build": params.build.model_dump(exclude={"human", "ai"})}
 
 
 def main() -> None:

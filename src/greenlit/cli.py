@@ -166,6 +166,23 @@ def prefer(
     sys.exit(prefer_command(Options(dataset, source, verdicts)))
 
 
+@app.command("calibrate-judge")
+def calibrate_judge(
+    problems: Annotated[int, typer.Option(min=1, help="Problems to ask about.")] = 60,
+    programs: Annotated[int, typer.Option(min=2, help="Programs of each.")] = 4,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what is written as JSON.")] = False,
+) -> None:
+    """How well does the AI judge of params.yaml agree with execution? Its weight may be above 0 only if well enough.
+
+    Asks about annotated candidates of the train split, and keeps the result in calibration/<dataset>/. Exit code 1 if
+    the judge is not fit.
+    """
+    from greenlit.feedback.calibration import Extent
+    from greenlit.feedback.command import Options, calibrate_command
+
+    sys.exit(calibrate_command(Options(Extent(problems, programs), as_json)))
+
+
 @app.command()
 def params(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of params.yaml instead.")] = False,

@@ -161,7 +161,7 @@ class Pair(Record):
     task_id: str
     """The problem; `human:...` for a prompt that a person gave."""
     chosen_idx: int | None
-    """Of the candidate; null where the program is none's (a person or an AI judge wrote or named it)."""
+    """Of the candidate; null where no candidate is known to have written it (people, an AI judge's revision)."""
     rejected_idx: int | None
     reason: str
 

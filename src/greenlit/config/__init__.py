@@ -3,7 +3,7 @@
 `yaml_file` reads the file, `reading` tells its faults.
 """
 
-from greenlit.config.feedback import HumanParams
+from greenlit.config.feedback import AiParams, HumanParams, JudgeParams
 from greenlit.config.reading import (
     PARAMS,
     load_params,
@@ -50,6 +50,7 @@ from greenlit.config.yaml_file import read_yaml
 
 __all__ = [
     "PARAMS",
+    "AiParams",
     "AnnotateParams",
     "BaseParams",
     "BuildParams",
@@ -59,6 +60,7 @@ __all__ = [
     "GenerateParams",
     "GrpoParams",
     "HumanParams",
+    "JudgeParams",
     "Limits",
     "LoraParams",
     "MethodParams",

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from greenlit.config.feedback import HumanParams
+from greenlit.config.feedback import AiParams, HumanParams
 from greenlit.config.rewards import RewardsParams
 from greenlit.config.section import Name, Section
 from greenlit.config.training import MethodParams, RewardModelParams
@@ -170,6 +170,8 @@ class BuildParams(Section):
     """Placebo: deal each problem's verdicts out among its candidates at random; people and AI judges are left out."""
     human: HumanParams = HumanParams()
     """Weights of what people say, in human/<dataset>/."""
+    ai: AiParams | None = None
+    """Pairs by an AI judge; null: none."""
 
 
 class ReportParams(Section):

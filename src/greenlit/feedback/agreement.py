@@ -1,0 +1,137 @@
+"""Does a judge agree with execution, and what else does it go by? Area under the curve, length and position.
+
+    AUC = P(score of a passing program > score of a failing one) + P(equal) / 2
+        = (R - n_pass (n_pass + 1) / 2) / (n_pass n_fail)        R: sum of the passing programs' ranks, ties averaged
+
+(Mann and Whitney 1947; https://en.wikipedia.org/wiki/Mann%E2%80%93Whitney_U_test). 0.5 is what a coin gives. It is
+taken in two ways, since a judge that only tells easy problems from hard ones looks good on all programs together, and
+teaches nothing about any one problem:
+
+    auc          over all programs together; interval by resampling problems with all their programs
+    auc_within   the mean over problems with both a pass and a fail of the AUC among that problem's programs; interval
+                 as of every figure here (see `evaluation.compare.interval`)
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from greenlit.evaluation.compare import interval
+from greenlit.feedback.judge import Comparison
+
+
+@dataclass(frozen=True)
+class Rated:
+    """A program that both execution and the judge have something to say of."""
+
+    task_id: str
+    passed: bool
+    score: float
+    length: int
+    """Characters."""
+
+
+def auc(passed_N: ArrayLike, scores_N: ArrayLike) -> float | None:
+    """Area under the ROC curve, ties counted half; None without both a pass and a fail."""
+    from scipy.stats import rankdata
+
+    passed_N = np.asarray(passed_N, dtype=bool)
+    passes, fails = int(passed_N.sum()), int((~passed_N).sum())
+    if not passes or not fails:
+        return None
+    ranks = float(rankdata(np.asarray(scores_N, dtype=np.float64))[passed_N].sum())
+    return (ranks - passes * (passes + 1) / 2) / (passes * fails)
+
+
+def auc_overall(rated: Sequence[Rated], confidence: float, resamples: int, seed: int) -> dict[str, Any]:
+    """{"value", "low", "high", "n"}: of all programs together; n counts programs."""
+
+    def of(rows: Sequence[Rated]) -> float | None:
+        return auc([row.passed for row in rows], [row.score for row in rows])
+
+    return _resampled(rated, of, confidence, resamples, seed)
+
+
+def auc_within(rated: Sequence[Rated], confidence: float, resamples: int, seed: int) -> dict[str, Any]:
+    """{"value", "low", "high", "n"}: of programs of the same problem; n counts problems."""
+    found = [auc([row.passed for row in rows], [row.score for row in rows]) for rows in _by_problem(rated)]
+    return interval([one for one in found if one is not None], confidence, resamples, seed).as_dict()
+
+
+def length_correlation(rated: Sequence[Rated], confidence: float, resamples: int, seed: int) -> dict[str, Any]:
+    """Correlation of score and log length among programs of the same problem with the same verdict.
+
+    Execution tells nothing between these, so that what length explains here is the judge's taste. Pearson's, of the
+    differences from the mean of their (problem, verdict); null where nothing differs.
+    """
+    groups: dict[tuple[str, bool], list[Rated]] = defaultdict(list)
+    for row in rated:
+        groups[row.task_id, row.passed].append(row)
+    alike = [row for rows in groups.values() if len(rows) > 1 for row in rows]
+
+    def of(rows: Sequence[Rated]) -> float | None:
+        places = {group: place for place, group in enumerate({(row.task_id, row.passed) for row in rows})}
+        group_N = np.array([places[row.task_id, row.passed] for row in rows], dtype=np.int64)
+        score_N = _centred(np.array([row.score for row in rows]), group_N)
+        length_N = _centred(np.log(np.array([max(row.length, 1) for row in rows], dtype=np.float64)), group_N)
+        size = float(np.sqrt((score_N**2).sum() * (length_N**2).sum()))
+        return float((score_N * length_N).sum()) / size if size > _NOTHING else None
+
+    return _resampled(alike, of, confidence, resamples, seed)
+
+
+def position_bias(compared: Sequence[Comparison]) -> dict[str, Any]:
+    """How often the order decides: share of pairs whose answer flips with it, share of `first` among all answers."""
+    clear = [one for one in compared if one.flipped is not None]
+    chosen = [place for one in clear for place in (one.forward, one.backward) if place != "equal"]
+    return {
+        "pairs": len(compared),
+        "unanswered": len(compared) - len(clear),
+        "flips": sum(one.flipped is True for one in clear),
+        "flip_share": sum(one.flipped is True for one in clear) / len(clear) if clear else None,
+        "first_share": chosen.count("first") / len(chosen) if chosen else None,
+    }
+
+
+_NOTHING = 1e-12
+
+
+def _centred(values_N: NDArray[np.float64], group_N: NDArray[np.int64]) -> NDArray[np.float64]:
+    return values_N - (np.bincount(group_N, values_N) / np.bincount(group_N))[group_N]
+
+
+def _by_problem(rated: Sequence[Rated]) -> list[list[Rated]]:
+    problems: dict[str, list[Rated]] = defaultdict(list)
+    for row in rated:
+        problems[row.task_id].append(row)
+    return list(problems.values())
+
+
+def _resampled(
+    rated: Sequence[Rated],
+    statistic: Callable[[Sequence[Rated]], float | None],
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """A statistic with its percentile bootstrap interval over problems; resamples that have none are left out."""
+    value = statistic(rated)
+    if value is None:
+        return {"value": None, "low": None, "high": None, "n": len(rated)}
+    problems = _by_problem(rated)
+    rng = np.random.default_rng(seed)
+    drawn = [_apart(problems, rng.integers(len(problems), size=len(problems))) for _ in range(resamples)]
+    found = [one for one in map(statistic, drawn) if one is not None]
+    low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2]) if found else (value, value)
+    return {"value": value, "low": float(low), "high": float(high), "n": len(rated)}
+
+
+def _apart(problems: Sequence[Sequence[Rated]], drawn: NDArray[np.int64]) -> list[Rated]:
+    """The drawn problems; one that was drawn twice is two."""
+    return [
+        replace(row, task_id=f"{copy}\0{row.task_id}") for copy, place in enumerate(drawn) for row in problems[place]
+    ]
