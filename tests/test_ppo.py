@@ -14,11 +14,11 @@ from accelerate import Accelerator
 from greenlit.config import LoraParams, PpoParams
 from greenlit.errors import ConfigError, DataError, MismatchError, WorldError
 from greenlit.jsonl import read_json, write_json
+from greenlit.merging.lora import is_adapter, merge
 from greenlit.models import load_tokenizer, load_weights, weights_sha256
 from greenlit.stage.stopping import Stopped, stoppable
 from greenlit.training import checkpoints
 from greenlit.training.checkpoints import Checkpoints
-from greenlit.training.lora import is_adapter, merge
 from greenlit.training.ppo.batch import Experience, make_batch
 from greenlit.training.ppo.learner import Learner
 from greenlit.training.ppo.loop import train_ppo

@@ -10,9 +10,9 @@ from test_training import DPO, PROMPTS, SFT, train
 
 from greenlit.config import LoraParams
 from greenlit.errors import ConfigError
+from greenlit.merging.lora import merge
 from greenlit.models import load_weights
 from greenlit.training.arguments import lora_config
-from greenlit.training.lora import merge
 from greenlit.training.targets import is_transposed, linear_modules, target_modules
 from greenlit.training.trainer import quantization
 
