@@ -228,3 +228,32 @@ def test_the_example_in_the_documentation(tmp_path: Path) -> None:
     settings = params(tmp_path, source)
     assert custom([sample(text=BLOCK), sample("fff", text="x")], settings) == [1 / (1 + len(BLOCK)), 0.0]
     ended(settings)
+
+
+def test_grpo_trains_on_without_the_sample_and_never_takes_it_for_0(tmp_path: Path, tiny_model: Path) -> None:
+    """The real trainer, the real judge; on a part of the completions the user's function raises, hangs, returns nan."""
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    source = (
+        "import time\n\ndef f(completions): return [one(sum(map(ord, text)) % 9) for text in completions]\n\n"
+        "def one(place):\n    if place == 0: time.sleep(60)\n    if place < 3: raise ValueError\n"
+        "    return float('nan') if place < 5 else 1.0\n"
+    )
+    settings = params(tmp_path, source, timeout_s=0.3)
+    square = {"task_id": "sq", "entry_point": "f", "tests": [{"kind": "assert", "code": "assert f(2) == 4"}]}
+    arguments = GRPOConfig(
+        output_dir=str(tmp_path / "out"), use_cpu=True, bf16=False, gradient_checkpointing=False, report_to=[],
+        per_device_train_batch_size=8, num_generations=8, max_completion_length=4, max_steps=2, logging_steps=1,
+        beta=0.0, disable_tqdm=True, save_strategy="no", learning_rate=1e-3,
+    )  # fmt: skip
+    rows = Dataset.from_list([{"prompt": "abc", "task_id": "sq"}] * 4)
+    with OnlineReward([square], AnnotateParams(allow_portable=True), settings, workers=1) as reward:
+        trainer = GRPOTrainer(str(tiny_model), reward_funcs=reward, args=arguments, train_dataset=rows)
+        trainer.train()
+        figures = reward.measured()
+    assert 0.2 < figures["rewards/custom/fault"] < 0.9
+    logged = [row for row in trainer.state.log_history if "reward" in row]
+    assert len(logged) == 2 and all(math.isfinite(row["loss"]) for row in logged)
+    assert [row["reward"] for row in logged] == [0.5, 0.5], "tests 0, custom 1: nothing that was lost counts as 0"
+    ended(settings)

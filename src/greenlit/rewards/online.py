@@ -136,8 +136,6 @@ class OnlineReward:
         """Figures of all completions since this was last asked; see `statistics.Statistics.figures`."""
         with self._lock:
             statistics, self._statistics = self._statistics, Statistics()
-            self._faults.update(statistics.faults)
-            self._completions += statistics.completions
         return statistics.figures()
 
     def close(self) -> None:
@@ -145,9 +143,8 @@ class OnlineReward:
         if self._desk is not None:
             self._desk = None
             self._end()
-        self.measured()
         tell_faults(self._faults, self._completions)
-        self._faults.clear()
+        self._faults, self._completions = Counter(), 0
 
     def __enter__(self) -> Self:
         return self
@@ -196,6 +193,8 @@ class OnlineReward:
     def _count(self, samples: list[Sample], rated: list[Rated]) -> None:
         with self._lock:
             self._statistics.add(samples, rated)
+            self._completions += len(samples)
+            self._faults.update(name for one in rated for name in one.faults)
             self.last = [row(sample, found) for sample, found in zip(samples, rated, strict=True)]
 
     def _opened(self) -> "_Desk":
