@@ -13,6 +13,8 @@ RewardName = Literal[
 ]  # fmt: skip
 """Every reward there is, in the order in which figures name them."""
 REWARD_NAMES: tuple[RewardName, ...] = get_args(RewardName)
+PENALTY: RewardName = "length"
+"""Added to the mean of the others instead of being a part of it."""
 _CUSTOM = re.compile(r"[^:]+\.py:[^\W\d]\w*")
 _RULE = re.compile(r"[A-Z]+[0-9]*")
 
@@ -100,10 +102,10 @@ class LengthParams(Section):
 
 
 class RewardsParams(Section):
-    """Rewards by name, and how they become one number: clip(scale * weighted mean)."""
+    """Rewards by name, and how they become one number: clip(scale * weighted mean); see rewards/hybrid.py."""
 
     weights: dict[RewardName, float] = Field(default={"tests": 1.0}, min_length=1)
-    """Weight of each reward in the mean; 0 measures it only."""
+    """Weight of each reward in the mean (of `length` beside it); 0 measures it only."""
     scale: float = Field(default=1.0, gt=0)
     """The mean is multiplied by this."""
     clip: list[float] | None = None
@@ -129,8 +131,8 @@ class RewardsParams(Section):
         for name, weight in weights.items():
             if weight < 0:
                 raise ValueError(f"{name}: must be >= 0 (found {weight:g}); 0 measures it only")
-        if not any(weights.values()):
-            raise ValueError("at least one weight must be > 0: nothing would be learnt")
+        if not any(weight for name, weight in weights.items() if name != PENALTY):
+            raise ValueError(f"at least one weight besides {PENALTY} must be > 0: nothing would be learnt")
         return weights
 
     @field_validator("clip")

@@ -12,6 +12,7 @@ Hidden tests are run, and never enter a reward: `measured()["gap"]` says how far
 import os
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -27,8 +28,8 @@ from greenlit.execution.judges import Judge
 from greenlit.problems.prompts import extract
 from greenlit.rewards.rating import rate
 from greenlit.rewards.sample import Rated, Sample
-from greenlit.rewards.speed import reference_runs, times
-from greenlit.rewards.statistics import Statistics, row
+from greenlit.rewards.speed import reference_runs, runs_needed, times
+from greenlit.rewards.statistics import Statistics, row, tell_faults
 from greenlit.stage import hardware
 from greenlit.types import AssertTest, Problem
 
@@ -80,6 +81,8 @@ class OnlineReward:
         self.last: list[dict[str, Any]] = []
         """The completions of the last batch, a row for each: task_id, text, verdict, every reward."""
         self._statistics = Statistics()
+        self._faults: Counter[str] = Counter()
+        self._completions = 0
         self._lock = threading.Lock()
         self._desk: _Desk | None = None
 
@@ -136,10 +139,12 @@ class OnlineReward:
         return statistics.figures()
 
     def close(self) -> None:
-        """End the judge's processes, with what they are at; the next call starts new ones."""
+        """End the judge's processes, with what they are at, and tell what went wrong; the next call starts new ones."""
         if self._desk is not None:
             self._desk = None
             self._end()
+        tell_faults(self._faults, self._completions)
+        self._faults, self._completions = Counter(), 0
 
     def __enter__(self) -> Self:
         return self
@@ -179,8 +184,7 @@ class OnlineReward:
             if key not in places:
                 places[key] = len(distinct)
                 distinct.append(sample)
-        runs = self.rewards.speed.reference_runs if "speed" in self.rewards.weights else 0
-        judged = desk.judged(distinct, runs)
+        judged = desk.judged(distinct, runs_needed(self.rewards))
         rated = rate(judged, self.rewards)
         chosen = [places[key] for key in keys]
         self._count([judged[place] for place in chosen], [rated[place] for place in chosen])
@@ -189,6 +193,8 @@ class OnlineReward:
     def _count(self, samples: list[Sample], rated: list[Rated]) -> None:
         with self._lock:
             self._statistics.add(samples, rated)
+            self._completions += len(samples)
+            self._faults.update(name for one in rated for name in one.faults)
             self.last = [row(sample, found) for sample, found in zip(samples, rated, strict=True)]
 
     def _opened(self) -> "_Desk":

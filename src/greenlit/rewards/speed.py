@@ -23,7 +23,9 @@ FASTER, SAME, SLOWER = 1.0, 0.5, 0.0
 def speed(samples: Sequence[Sample], params: RewardsParams) -> list[float | None]:
     """1, 1/2 or 0; counts only for programs that pass."""
     return [
-        speed_class(sample.judgement.cpu_s if sample.judgement else None, sample.reference_cpu_s, params.speed)
+        speed_class(sample.judgement.cpu_s, sample.reference_cpu_s, params.speed)
+        if sample.judgement and sample.passed
+        else 0.0
         for sample in samples
     ]
 
@@ -38,6 +40,11 @@ def speed_class(cpu_s: float | None, reference_cpu_s: Sequence[float], params: S
     if cpu_s > most * params.factor and cpu_s - most > params.least_s:
         return SLOWER
     return SAME
+
+
+def runs_needed(params: RewardsParams) -> int:
+    """Runs of each reference that the rewards with a weight ask for."""
+    return params.speed.reference_runs if "speed" in params.weights else 0
 
 
 def reference_runs(problem: Problem, runs: int) -> list[str]:

@@ -1,8 +1,9 @@
 """Figures of what the completions of online training earned, summed up since they were last asked for."""
 
 import math
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -98,6 +99,17 @@ class Statistics:
         if "pass/hidden" in found:
             found["gap"] = self.sums["with_hidden"].mean - self.sums["hidden"].mean
         return found
+
+
+def tell_faults(faults: Mapping[str, int], completions: int) -> None:
+    """Say on stderr which rewards went wrong, on how many completions."""
+    for name, count in faults.items():
+        print(
+            f"warning: rewards.{name} went wrong on {count} of {completions} completions; where it has a weight above "
+            "0, these have no reward (null, not 0)",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def row(sample: Sample, rated: Rated) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from greenlit.stage.hardware import facts
 
 RUNS = Path("results/runs")
 SETTINGS = ("GREENLIT_SANDBOX", "GREENLIT_WORKERS", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE")
-CODE = ("src", "tasks", "dvc.yaml", ".dvcignore", ".dvc/config")
+CODE = ("src", "tasks", "custom", "dvc.yaml", ".dvcignore", ".dvc/config")
 """What a stage's result depends on besides params, packages and inputs, as git knows it."""
 _FORMAT = 1
 
