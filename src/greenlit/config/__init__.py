@@ -7,8 +7,10 @@ from greenlit.config.reading import (
     PARAMS,
     load_params,
     load_params_and_method,
+    load_params_and_reward_model,
     method_of,
     parse_params,
+    parse_reward_model,
 )
 from greenlit.config.rewards import RewardsParams
 from greenlit.config.section import Name, Section
@@ -79,7 +81,9 @@ __all__ = [
     "json_schema",
     "load_params",
     "load_params_and_method",
+    "load_params_and_reward_model",
     "method_of",
     "parse_params",
+    "parse_reward_model",
     "read_yaml",
 ]

@@ -3,6 +3,7 @@
 A setting that a method has no use for is not there, so that params.yaml can't ask for it in vain.
 """
 
+from difflib import get_close_matches
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -96,6 +97,15 @@ class SftParams(TrainingParams):
     """Key of training.METHODS."""
 
 
+DPO_LOSSES = (
+    "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
+    "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
+)  # fmt: skip
+"""TRL's names; the papers: https://huggingface.co/docs/trl/dpo_trainer#loss-functions."""
+_SMOOTHED = {"exo_pair", "robust", "aot", "aot_unpaired"}
+"""Losses that `label_smoothing` is a part of."""
+
+
 class DpoParams(TrainingParams):
     """Direct preference optimisation: https://arxiv.org/abs/2305.18290."""
 
@@ -105,6 +115,56 @@ class DpoParams(TrainingParams):
     """Strength of the pull towards the start model."""
     sft_weight: float = Field(default=0.0, ge=0)
     """Weight of a likelihood term on the chosen completions, next to the preference loss."""
+    loss_type: str | list[str] = "sigmoid"
+    """The preference loss by TRL's name, or several that are added up: sigmoid (DPO's own), hinge, ipo, exo_pair,
+    nca_pair, robust, bco_pair, sppo_hard, aot, aot_unpaired, apo_zero, apo_down, discopop, sft, sigmoid_norm."""
+    loss_weights: list[float] | None = None
+    """Weight of each of several losses; null: 1 each."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """Share of pairs taken to be the wrong way round, for robust, exo_pair (1e-3 is usual), aot and aot_unpaired."""
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """Each loss and its weight, the likelihood term last."""
+        names = [self.loss_type] if isinstance(self.loss_type, str) else self.loss_type
+        weights = self.loss_weights or [1.0] * len(names)
+        return dict(zip(names, weights, strict=True)) | ({"sft": self.sft_weight} if self.sft_weight > 0 else {})
+
+    @field_validator("loss_type")
+    @classmethod
+    def _known_losses(cls, losses: str | list[str]) -> str | list[str]:
+        names = [losses] if isinstance(losses, str) else losses
+        if not names:
+            raise ValueError("must name a loss (found an empty list)")
+        for name in names:
+            if name not in DPO_LOSSES:
+                close = get_close_matches(name, DPO_LOSSES, n=1)
+                also = f"; did you mean {close[0]}?" if close else ""
+                raise ValueError(f"must be of {', '.join(DPO_LOSSES)} (found {name[:60]!r}){also}")
+        if len(set(names)) < len(names):
+            raise ValueError(f"names a loss twice (found {', '.join(names)}); give it a weight instead")
+        return losses
+
+    @model_validator(mode="after")
+    def _losses_fit_together(self) -> Self:
+        names = [self.loss_type] if isinstance(self.loss_type, str) else self.loss_type
+        if self.loss_weights is not None:
+            if len(self.loss_weights) != len(names):
+                raise ValueError(
+                    f"loss_weights must be one per loss of loss_type (found {len(self.loss_weights)} for {len(names)})"
+                )
+            if min(self.loss_weights) <= 0:
+                raise ValueError(f"loss_weights must be > 0 (found {min(self.loss_weights):g}); leave the loss out")
+        if "sft" in names and self.sft_weight:
+            raise ValueError(f"sft stands in loss_type and as sft_weight: {self.sft_weight:g}; keep one of them")
+        if "exo_pair" in names and not self.label_smoothing:
+            raise ValueError("exo_pair needs label_smoothing > 0: its loss has a log of it (1e-3 is usual; found 0)")
+        if self.label_smoothing and not _SMOOTHED & set(names):
+            raise ValueError(
+                f"label_smoothing is a part of {', '.join(sorted(_SMOOTHED))} only "
+                f"(found {self.label_smoothing:g} with {', '.join(names)})"
+            )
+        return self
 
 
 class VllmParams(Section):
@@ -157,6 +217,7 @@ class OnlineParams(TrainingParams):
     """End the training after so many measurements on held-out problems without a new best, and keep the best one's
     weights; null: never, and keep the last ones."""
     vllm: VllmParams | None = None
+    """How vLLM generates while training; null: the model that is trained does."""
 
     @model_validator(mode="after")
     def _whole_groups(self) -> "OnlineParams":

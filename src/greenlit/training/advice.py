@@ -2,6 +2,7 @@
 
 import math
 import re
+import statistics
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,25 +12,36 @@ from typing import Any
 from greenlit.config import OnlineParams, TrainingParams
 from greenlit.errors import ConfigError, GreenlitError, WorldError
 from greenlit.stage.faults import first_line, is_no_memory
+from greenlit.training.checkpoints import Checkpoints
 
 RUNAWAY_STEPS = 20
 """Steps in a row with a loss far above its start after which a training has run away."""
+DEAD_STEPS = 3
+"""The same with no gradient at all."""
 _START_STEPS = 3
+_NAMES = {"loss": "the loss", "grad_norm": "the gradient", "eval_loss": "the loss on held-out rows"}
+_USUAL_ADAPTER, _USUAL_FULL = 1e-3, 1e-4
+"""Learning rates that are rather high."""
 _GIB = 1 << 30
 
 
 class Watch:
     """Called with every step's metrics; ends a training whose numbers broke.
 
-    Loss and gradient must be numbers. With `loss_tells`, the loss must also not stay above three times its start
-    (mean of the first three steps) plus one for RUNAWAY_STEPS steps in a row, nor ever exceed a hundred times that:
-    the losses of online methods hover around 0, and their size says nothing.
+    Loss and gradient must be numbers. With `loss_tells`, which does not hold for online methods, whose losses hover
+    around 0 and whose gradient may be 0, the loss must also
+
+    - not stay above three times its start (median of the first three steps) plus one for RUNAWAY_STEPS steps in a row,
+      nor ever exceed a hundred times that;
+    - not stand still above its start, with a gradient of exactly 0, for DEAD_STEPS steps in a row: weights so large
+      that nothing comes through a norm.
     """
 
     def __init__(self, method: str, params: TrainingParams, loss_tells: bool = True) -> None:
         self._method, self._params, self._loss_tells = method, params, loss_tells
         self._starts: list[float] = []
         self._last: deque[tuple[int, float]] = deque(maxlen=3)
+        self._dead = 0
         self.sound = 0
         """The last step whose loss was as it should be: the weights before it were."""
 
@@ -39,24 +51,37 @@ class Watch:
         Raises:
             ConfigError: the training broke; says what the numbers were and what to change.
         """
-        for key in ("loss", "grad_norm", "eval_loss"):
+        for key in _NAMES:
             if not math.isfinite(metrics.get(key, 0.0)):
-                name = {"grad_norm": "the gradient", "eval_loss": "the loss on held-out rows"}.get(key, "the loss")
-                raise self._broken(f"{name} is {metrics[key]} at step {step}")
+                raise self._broken(f"{_NAMES[key]} is {metrics[key]} at step {step}")
         if "loss" not in metrics:
             return
         loss = metrics["loss"]
-        if self._loss_tells and self._runs_away(step, loss):
-            raise self._broken(f"the loss has run away: {loss:.4g} at step {step}")
-        self._last.append((step, loss))
-
-    def _runs_away(self, step: int, loss: float) -> bool:
         if len(self._starts) < _START_STEPS:
             self._starts.append(loss)
-        start = abs(math.fsum(self._starts) / len(self._starts))
-        if loss <= 3 * start + 1:
+        if self._loss_tells and (fault := self._fault(step, loss, metrics.get("grad_norm"))):
+            raise self._broken(fault)
+        self._last.append((step, loss))
+
+    def _fault(self, step: int, loss: float, gradient: float | None) -> str | None:
+        most = 3 * abs(statistics.median(self._starts)) + 1
+        self._dead = self._dead + 1 if gradient == 0 and loss >= self._starts[0] else 0
+        if loss <= most and not self._dead:
             self.sound = step
-        return step - self.sound >= RUNAWAY_STEPS or loss > 100 * (3 * start + 1)
+        if self._dead >= DEAD_STEPS:
+            return f"no gradient is left since step {step - DEAD_STEPS + 1}, and the loss stands at {loss:.4g}"
+        if loss > 100 * most or (loss > most and step - self.sound >= RUNAWAY_STEPS):
+            return f"the loss has run away: {loss:.4g} at step {step}"
+        return None
+
+    @contextmanager
+    def forgetting(self, checkpoints: Checkpoints) -> Iterator[None]:
+        """Around the training: where it broke, the checkpoints since the last sound step are broken too, and go."""
+        try:
+            yield
+        except ConfigError:
+            checkpoints.forget_from(max(1, self.sound))
+            raise
 
     def require_sound(self, model: Any) -> None:
         """No weight may be nan or infinite after the last step.
@@ -88,7 +113,8 @@ def _shown(value: Any) -> str:
 
 def _cooler(params: TrainingParams) -> str:
     """What makes a training calmer, most likely first."""
-    steps = [f"lower learning_rate to {params.learning_rate / 10:g}"]
+    usual = _USUAL_ADAPTER if params.lora else _USUAL_FULL
+    steps = [f"lower learning_rate to {params.learning_rate / 10 if params.learning_rate <= 10 * usual else usual:g}"]
     if params.warmup_ratio == 0:
         steps.append("warm up (warmup_ratio: 0.1)")
     beta = getattr(params, "beta", None)

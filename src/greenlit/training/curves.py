@@ -7,8 +7,8 @@ from typing import Any
 from greenlit.pictures import MARKERS, PALETTE, picture
 
 FIRST = (
-    "loss", "reward", "kl", "entropy", "completions/mean_length", "rewards/accuracies", "accuracy", "rewards/margins",
-    "margin", "learning_rate", "grad_norm",
+    "loss", "reward", "pass", "pass/visible", "gap", "kl", "entropy", "completions/mean_length", "rewards/accuracies",
+    "accuracy", "rewards/margins", "margin", "learning_rate", "grad_norm",
 )  # fmt: skip
 """What is looked at first."""
 PANELS = 9

@@ -95,6 +95,12 @@ def leave_out_long(rows: list[Row], columns: tuple[str, ...], tokenizer: Any, ma
     return kept, len(rows) - len(kept)
 
 
+def longest_row(model: Any, params: TrainingParams) -> int:
+    """Tokens that a row may have: `max_length`, or what the model has positions for."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    return params.max_length if positions is None else min(params.max_length, positions)
+
+
 def _longest(row: Row, columns: tuple[str, ...], tokenizer: Any) -> int:
     prompt = len(prompt_ids(tokenizer, row["prompt"]))
     texts = [row[c] if isinstance(row[c], str) else row[c][-1]["content"] for c in columns]
@@ -147,13 +153,13 @@ def fit(
     with memory_told(method, params):
         model, tokenizer = load_start(start, params)
         columns = tuple(key for key in rows[0] if key in COMPLETIONS) if rows else ()
-        kept, left_out = leave_out_long(rows, columns, tokenizer, params.max_length)
+        kept, left_out = leave_out_long(rows, columns, tokenizer, longest_row(model, params))
         kept, held = hold_out(kept, params.eval_rows or 0, arguments.seed)
         trainer = trained(
             method, params, model, tokenizer, (kept, held), work, log, trainer_class, arguments,
             lora=lora_config(params, model), steps=steps(len(kept), params), callbacks=callbacks, loss_tells=loss_tells,
         )  # fmt: skip
-        save(trainer, adapter)
+        save_adapter(trainer, adapter)
     history = trainer.state.log_history
     losses = [row["loss"] for row in history if "loss" in row]
     facts = {
@@ -199,11 +205,7 @@ def trained(
     with progress(f"train {method}", steps, "steps") as bar, postponed() as stopping:
 
         def on_step(step: int, metrics: Any) -> None:
-            try:
-                watch(step, metrics)
-            except ConfigError:
-                checkpoints.forget_from(watch.sound)
-                raise
+            watch(step, metrics)
             log(step, metrics)
             bar.advance(step - bar.done)
 
@@ -218,23 +220,24 @@ def trained(
                 step_callback(on_step),
                 *([measure_callback(params.eval_steps)] if held else []),
                 *callbacks,
-                checkpoint_callback(checkpoints, stopping, params.save_steps, resumable),
+                checkpoint_callback(checkpoints, stopping, resumable, params.save_steps),
             ],
         )
-        _silence(trainer)
-        _order_module_names(trainer.model)
-        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
-        watch.require_sound(trainer.model)
+        silence(trainer)
+        order_module_names(trainer.model)
+        with watch.forgetting(checkpoints):
+            trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+            watch.require_sound(trainer.model)
         if held and not stopping() and not _is_measured(trainer.state):  # a callback ended it early
             trainer.evaluate()
     return trainer
 
 
-def save(trainer: Any, folder: Path) -> None:
-    """The adapter, or all weights, and nothing of the library's own."""
-    trainer.save_model(str(folder))
+def save_adapter(trainer: Any, adapter: Path) -> None:
+    """Write what was trained, and nothing beside it."""
+    trainer.save_model(str(adapter))
     for stray in ("README.md", "training_args.bin"):
-        (folder / stray).unlink(missing_ok=True)
+        (adapter / stray).unlink(missing_ok=True)
 
 
 def measurements(history: Sequence[dict[str, Any]], held: Sequence[Row]) -> dict[str, Any]:
@@ -256,14 +259,14 @@ def _is_measured(state: Any) -> bool:
     return any(is_measurement(row) and row["step"] == state.global_step for row in state.log_history)
 
 
-def _order_module_names(model: Any) -> None:
+def order_module_names(model: Any) -> None:
     """PEFT keeps the names of the adapted modules in a set, whose order in adapter_config.json no seed decides."""
     for config in getattr(model, "peft_config", {}).values():
         if isinstance(config.target_modules, set):
             config.target_modules = sorted(config.target_modules)
 
 
-def _silence(trainer: Any) -> None:
+def silence(trainer: Any) -> None:
     """With its bar off, the Trainer prints every log row to stdout; ours go to the log and the bar."""
     from transformers import PrinterCallback
 
