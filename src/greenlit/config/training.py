@@ -206,14 +206,16 @@ class OnlineParams(TrainingParams):
     """Groups whose completions all earn the same and teach nothing: keep them in the batch's mean, leave them out of
     it, or sample other problems in their place."""
     curriculum: Literal["none", "easy_first"] = "none"
-    """Order of problems: shuffled, or by falling pass rate of the candidates on the train split."""
+    """Order of problems: shuffled, or by falling reward of the start model, which is measured on all of them first
+    (`group_size` completions each)."""
     gap_alarm: float | None = Field(default=0.1, gt=0)
     """Say so when the share of completions that pass what is rewarded, less the share that pass hidden tests too,
-    stays above this; null: never."""
+    stays above this for 5 steps, beyond their spread; null: never."""
     gap_stops: bool = False
     """End the training on that alarm."""
     patience: int | None = Field(default=None, ge=1)
-    """End the training after so many measurements without a new best; null: never."""
+    """End the training after so many measurements on held-out problems without a new best, and keep the best one's
+    weights; null: never, and keep the last ones."""
     vllm: VllmParams | None = None
     """How vLLM generates while training; null: the model that is trained does."""
 

@@ -84,8 +84,9 @@ def checkpoint_callback(
     """A transformers TrainerCallback that has checkpoints written when they are due, at a stop and at the end.
 
     Args:
+        allowed: may there be one after this step? A stop waits for such a step, and so does what is due by steps; the
+            last one always is.
         every: optimizer steps between two of them besides (`save_steps`).
-        allowed: can a run go on from this step? A stop waits for one; what is due by steps moves to the next one.
     """
     from transformers import TrainerCallback
 

@@ -14,7 +14,8 @@ from typing import Any
 from greenlit.config import GrpoParams
 from greenlit.training.callbacks import Log
 from greenlit.training.holdout import Row
-from greenlit.training.online_loop import OnlineRun, fit_online, online_arguments
+from greenlit.training.online_arguments import online_arguments
+from greenlit.training.online_loop import OnlineRun, fit_online
 from greenlit.training.watching import Watch
 
 

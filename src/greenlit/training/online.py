@@ -85,9 +85,16 @@ def order_of_run(problems: int, params: OnlineParams, steps: int, seed: int, pro
     return problem_order(problems, draws, seed, shuffled=params.curriculum == "none")
 
 
+def easiest_first(rows: Sequence[Row], rewards: Sequence[float], seed: int) -> list[Row]:
+    """Rows by falling reward of the start model; those of which nothing is known (NaN) come last, equals by chance."""
+    chance = random.Random(f"curriculum {seed}")
+    keys = [(math.isnan(reward), 0.0 if math.isnan(reward) else -reward, chance.random()) for reward in rewards]
+    return [row for _, row in sorted(zip(keys, rows, strict=True), key=lambda pair: pair[0])]
+
+
 def groups_at_once(rows: int, params: OnlineParams) -> int:
     """Problems measured together: at most a training batch, and a divisor of all, so that each weighs the same."""
-    most = max(1, params.batch_size // params.group_size)
+    most = params.batch_size // params.group_size or 1
     return max((count for count in range(1, most + 1) if rows % count == 0), default=1)
 
 

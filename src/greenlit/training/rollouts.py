@@ -9,6 +9,7 @@ Shapes: _B completions of a process's batch, _G groups in it.
 """
 
 import copy
+import itertools
 import math
 import random
 import time
@@ -61,6 +62,8 @@ class Rollouts(Trainer):
         self._rewards_B: list[float] = []
         self._pending: list[Any] = []
         self._task_ids: list[str] = []
+        self._draw = 0
+        self._measured = itertools.count()
         super().__init__(reward_funcs=_named(self._earned), **arguments)
 
     def _earned(self, prompts: Any, completions: Any, completion_ids: Any, **columns: Any) -> list[float | None]:
@@ -80,8 +83,9 @@ class Rollouts(Trainer):
     def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
         """Piece by piece on a CPU, so that programs of one piece run while the next one is written."""
         pieces = []
-        for place in self._pieces(len(prompts)):
-            with self.clock.measured("generate_s"):
+        places = self._pieces(len(prompts))
+        for number, place in enumerate(places, self.accelerator.process_index * len(places)):
+            with self._sampling(number), self.clock.measured("generate_s"):
                 pieces.append(super()._generate(prompts[place]))
             self._submit(prompts[place], pieces[-1], self._task_ids[place])
         return pieces[0] if len(pieces) == 1 else tuple(map(_chained, zip(*pieces, strict=True)))
@@ -94,6 +98,18 @@ class Rollouts(Trainer):
         step = max(1, PIECE // size) * size
         return [slice(start, start + step) for start in range(0, rows, step)]
 
+    @contextmanager
+    def _sampling(self, piece: int) -> Iterator[None]:
+        """Random numbers of a piece's own: the same in a run that goes on, and on any number of processes that have the
+        same pieces. Held-out problems have the same every time."""
+        import torch
+
+        device = self.accelerator.device
+        step = self.state.global_step if self.model.training else "held out"
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(random.Random(f"{self.args.seed} {step} {self._draw} {piece}").getrandbits(60))
+            yield
+
     def _submit(self, prompts: list[Any], generated: tuple[Any, ...], task_ids: list[str]) -> None:
         """To the judge, which goes on while log-probabilities are computed, or the next piece is written."""
         if not hasattr(self.reward, "submit"):
@@ -101,14 +117,14 @@ class Rollouts(Trainer):
         completion_ids, completions = generated[1], generated[3 if len(generated) > 3 else 2]  # GRPO's tuple, RLOO's
         self._pending.append(self.reward.submit(prompts, completions, task_ids, completion_ids))
 
-    def _scored(self, inputs: list[dict[str, Any]]) -> Batch:
+    def _scored(self, inputs: list[dict[str, Any]], draw: int = 0) -> Batch:
         """TRL's own batch of these problems."""
-        self._pending, self._task_ids = [], [row["task_id"] for row in inputs]
+        self._pending, self._task_ids, self._draw = [], [row["task_id"] for row in inputs], draw
         return super()._generate_and_score_completions(inputs)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
-        batch = self._scored(inputs)
         mode = "train" if self.model.training else "eval"
+        batch = self._scored(inputs, draw=0 if mode == "train" else next(self._measured))
         self._sampled(mode, batch["advantages"].tolist())
         return self._teaching(batch, inputs) if mode == "train" else batch
 
@@ -139,7 +155,7 @@ class Rollouts(Trainer):
             if not wanted or self._most(wanted - len(others)):
                 break
             asked |= {row["task_id"] for row in others}
-            more = self._scored([copy.copy(row) for row in others for _ in range(size)])
+            more = self._scored([copy.copy(row) for row in others for _ in range(size)], draw + 1)
             good = [group for group, one in enumerate(varied(self._rewards_B, size)) if one]
             empty = [group for group, one in enumerate(varied_G) if not one][: len(good)]
             batch = _replaced(batch, more, empty, good[: len(empty)], size, self._tokenizer.pad_token_id)
@@ -192,13 +208,30 @@ class Rollouts(Trainer):
         return self._sum(count) / self._sum(of)
 
     def evaluate(self, *arguments: Any, **keywords: Any) -> dict[str, float]:
-        """Measure on the held-out problems: every time with the same random numbers, and none of the training's."""
-        import torch
-
-        device = self.accelerator.device
-        with torch.random.fork_rng([device] if device.type == "cuda" else []), self.clock.measured("evaluate_s"):
-            torch.manual_seed(self.args.seed + self.accelerator.process_index)
+        """TRL's, with its time measured."""
+        self._measured = itertools.count()
+        with self.clock.measured("evaluate_s"):
             return super().evaluate(*arguments, **keywords)
+
+    def mean_rewards(self, rows: Sequence[Mapping[str, Any]]) -> list[float]:
+        """What the model as it is earns on problems, in their order; NaN where nothing was found out.
+
+        Each process takes every n-th problem, in batches of the training's size.
+        """
+        from accelerate.utils import gather_object
+
+        size, processes, this = self._params.group_size, self.accelerator.num_processes, self.accelerator.process_index
+        at_once = self._params.batch_size // size or 1
+        padded = [*rows, *rows[: -len(rows) % processes]]
+        mine, means = padded[this::processes], []
+        self.model.eval()
+        for start in range(0, len(mine), at_once):
+            batch = mine[start : start + at_once]
+            self._scored([copy.copy(row) for row in batch for _ in range(size)], draw=start)
+            means += [_mean_known(self._rewards_B[group * size : (group + 1) * size]) for group in range(len(batch))]
+        self._metrics["eval"].clear()
+        found = gather_object(list(zip(range(this, len(padded), processes), means, strict=True)))
+        return [mean for _, mean in sorted(found)][: len(rows)]
 
     def prediction_step(self, model: Any, inputs: Any, *_: Any, **__: Any) -> tuple[Any, None, None]:
         """Held-out problems are there for their rewards; a loss says nothing of them."""
@@ -227,6 +260,11 @@ class Clock:
         """What was spent since the last time it was asked for."""
         spent, self._spent = self._spent, {}
         return spent
+
+
+def _mean_known(rewards: Sequence[float]) -> float:
+    known = [reward for reward in rewards if not math.isnan(reward)]
+    return math.fsum(known) / len(known) if known else math.nan
 
 
 def _chained(parts: tuple[Any, ...]) -> Any:
