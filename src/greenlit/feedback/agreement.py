@@ -13,8 +13,8 @@ teaches nothing about any one problem:
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from greenlit.evaluation.compare import interval
 from greenlit.feedback.judge import Comparison
+
+Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -37,28 +39,31 @@ class Rated:
 
 def auc(passed_N: ArrayLike, scores_N: ArrayLike) -> float | None:
     """Area under the ROC curve, ties counted half; None without both a pass and a fail."""
-    from scipy.stats import rankdata
-
     passed_N = np.asarray(passed_N, dtype=bool)
     passes, fails = int(passed_N.sum()), int((~passed_N).sum())
     if not passes or not fails:
         return None
-    ranks = float(rankdata(np.asarray(scores_N, dtype=np.float64))[passed_N].sum())
-    return (ranks - passes * (passes + 1) / 2) / (passes * fails)
+    _, place_N, counts_V = np.unique(np.asarray(scores_N, dtype=np.float64), return_inverse=True, return_counts=True)
+    ranks_V = np.cumsum(counts_V) - (counts_V - 1) / 2
+    return float(ranks_V[place_N][passed_N].sum() - passes * (passes + 1) / 2) / (passes * fails)
 
 
 def auc_overall(rated: Sequence[Rated], confidence: float, resamples: int, seed: int) -> dict[str, Any]:
     """{"value", "low", "high", "n"}: of all programs together; n counts programs."""
+    passed_N, scores_N = np.array([row.passed for row in rated]), np.array([row.score for row in rated])
 
-    def of(rows: Sequence[Rated]) -> float | None:
-        return auc([row.passed for row in rows], [row.score for row in rows])
+    def of(drawn_N: Places, _: Places) -> float | None:
+        return auc(passed_N[drawn_N], scores_N[drawn_N])
 
     return _resampled(rated, of, confidence, resamples, seed)
 
 
 def auc_within(rated: Sequence[Rated], confidence: float, resamples: int, seed: int) -> dict[str, Any]:
     """{"value", "low", "high", "n"}: of programs of the same problem; n counts problems."""
-    found = [auc([row.passed for row in rows], [row.score for row in rows]) for rows in _by_problem(rated)]
+    found = [
+        auc([rated[place].passed for place in places], [rated[place].score for place in places])
+        for places in _by(rated, lambda row: row.task_id)
+    ]
     return interval([one for one in found if one is not None], confidence, resamples, seed).as_dict()
 
 
@@ -68,16 +73,14 @@ def length_correlation(rated: Sequence[Rated], confidence: float, resamples: int
     Execution tells nothing between these, so that what length explains here is the judge's taste. Pearson's, of the
     differences from the mean of their (problem, verdict); null where nothing differs.
     """
-    groups: dict[tuple[str, bool], list[Rated]] = defaultdict(list)
-    for row in rated:
-        groups[row.task_id, row.passed].append(row)
-    alike = [row for rows in groups.values() if len(rows) > 1 for row in rows]
+    groups = _by(rated, lambda row: (row.task_id, row.passed))
+    alike = [rated[place] for places in groups if len(places) > 1 for place in places]
+    passed_N, scores_N = np.array([row.passed for row in alike]), np.array([row.score for row in alike])
+    lengths_N = np.log(np.array([max(row.length, 1) for row in alike], dtype=np.float64))
 
-    def of(rows: Sequence[Rated]) -> float | None:
-        places = {group: place for place, group in enumerate({(row.task_id, row.passed) for row in rows})}
-        group_N = np.array([places[row.task_id, row.passed] for row in rows], dtype=np.int64)
-        score_N = _centred(np.array([row.score for row in rows]), group_N)
-        length_N = _centred(np.log(np.array([max(row.length, 1) for row in rows], dtype=np.float64)), group_N)
+    def of(drawn_N: Places, copies_N: Places) -> float | None:
+        _, group_N = np.unique(2 * copies_N + passed_N[drawn_N], return_inverse=True)
+        score_N, length_N = _centred(scores_N[drawn_N], group_N), _centred(lengths_N[drawn_N], group_N)
         size = float(np.sqrt((score_N**2).sum() * (length_N**2).sum()))
         return float((score_N * length_N).sum()) / size if size > _NOTHING else None
 
@@ -100,38 +103,44 @@ def position_bias(compared: Sequence[Comparison]) -> dict[str, Any]:
 _NOTHING = 1e-12
 
 
-def _centred(values_N: NDArray[np.float64], group_N: NDArray[np.int64]) -> NDArray[np.float64]:
+def _centred(values_N: NDArray[np.float64], group_N: Places) -> NDArray[np.float64]:
     return values_N - (np.bincount(group_N, values_N) / np.bincount(group_N))[group_N]
 
 
-def _by_problem(rated: Sequence[Rated]) -> list[list[Rated]]:
-    problems: dict[str, list[Rated]] = defaultdict(list)
-    for row in rated:
-        problems[row.task_id].append(row)
-    return list(problems.values())
+def _by(rated: Sequence[Rated], name: Callable[[Rated], Hashable]) -> list[list[int]]:
+    """Places of the rows of each name."""
+    places: dict[Hashable, list[int]] = defaultdict(list)
+    for place, row in enumerate(rated):
+        places[name(row)].append(place)
+    return list(places.values())
 
 
 def _resampled(
     rated: Sequence[Rated],
-    statistic: Callable[[Sequence[Rated]], float | None],
+    statistic: Callable[[Places, Places], float | None],
     confidence: float,
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """A statistic with its percentile bootstrap interval over problems; resamples that have none are left out."""
-    value = statistic(rated)
+    """A statistic with its percentile bootstrap interval over problems; resamples that have none are left out.
+
+    Args:
+        statistic: of drawn rows: their places, and which of the drawn problems each belongs to.
+    """
+    problems = [np.array(places) for places in _by(rated, lambda row: row.task_id)]
+    nothing = {"value": None, "low": None, "high": None, "n": len(rated)}
+    if not problems:
+        return nothing
+
+    def of(drawn: Iterable[int]) -> float | None:
+        taken = [problems[place] for place in drawn]
+        return statistic(np.concatenate(taken), np.repeat(np.arange(len(taken)), [len(one) for one in taken]))
+
+    value = of(range(len(problems)))
     if value is None:
-        return {"value": None, "low": None, "high": None, "n": len(rated)}
-    problems = _by_problem(rated)
+        return nothing
     rng = np.random.default_rng(seed)
-    drawn = [_apart(problems, rng.integers(len(problems), size=len(problems))) for _ in range(resamples)]
-    found = [one for one in map(statistic, drawn) if one is not None]
+    drawn = (rng.integers(len(problems), size=len(problems)) for _ in range(resamples))
+    found = [one for one in map(of, drawn) if one is not None]
     low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2]) if found else (value, value)
-    return {"value": value, "low": float(low), "high": float(high), "n": len(rated)}
-
-
-def _apart(problems: Sequence[Sequence[Rated]], drawn: NDArray[np.int64]) -> list[Rated]:
-    """The drawn problems; one that was drawn twice is two."""
-    return [
-        replace(row, task_id=f"{copy}\0{row.task_id}") for copy, place in enumerate(drawn) for row in problems[place]
-    ]
+    return nothing | {"value": value, "low": float(low), "high": float(high)}

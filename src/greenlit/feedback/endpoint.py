@@ -129,7 +129,8 @@ class Endpoint:
                 break
             self._closed.wait(_wait_s(fault, attempt))
         self._unanswered += 1
-        self.faults.tell(fault.kind, fault.detail)
+        if not self._closed.is_set():  # else it is our own doing
+            self.faults.tell(fault.kind, fault.detail)
         return None
 
     def _request(self, asked: Messages, reserved: int) -> Reply | _Fault:

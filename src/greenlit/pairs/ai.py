@@ -16,6 +16,7 @@ from typing import Any
 from greenlit.config import AiParams, AnnotateParams
 from greenlit.feedback.judge import AiJudge
 from greenlit.feedback.permit import FOLDER, require_calibrated
+from greenlit.pairs.groups import Prompt
 from greenlit.pairs.human import copies
 from greenlit.pairs.nbest import ranked
 from greenlit.pairs.pairs import completion_of
@@ -25,7 +26,6 @@ from greenlit.stage.progress import progress
 from greenlit.types import Annotated, Pair, Problem
 
 COMPARED, REVISED = "ai", "ai revision"
-Prompt = str | list[dict[str, str]]
 Group = tuple[Problem, Prompt, list[Annotated]]
 
 

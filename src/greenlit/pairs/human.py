@@ -15,6 +15,7 @@ from greenlit.config import AnnotateParams
 from greenlit.config.feedback import HumanParams
 from greenlit.errors import DataError
 from greenlit.jsonl import one_line
+from greenlit.pairs.groups import Prompt
 from greenlit.pairs.pairs import completion_of
 from greenlit.pairs.runs import run_programs
 from greenlit.preferences.files import Said
@@ -23,7 +24,6 @@ from greenlit.problems.prompts import extract, prompt_hash, render
 from greenlit.types import Annotated, Best, NBest, Pair, Problem
 
 REASON = "human"
-Prompt = str | list[dict[str, str]]
 
 
 class HumanRows:

@@ -93,6 +93,7 @@ def _settle_in_copy() -> None:
         spool.symlink_to(home / spool)
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
     os.environ.setdefault("GREENLIT_CACHE", str(home / WORK / "verdicts.sqlite"))
+    os.environ.setdefault("GREENLIT_JUDGE_CACHE", str(home / WORK / "judge" / "answers.jsonl"))
 
 
 def end_with_parent() -> None:
