@@ -1,6 +1,7 @@
 """What people say in human/<dataset>/: checked, never of a problem that is measured on, mixed by weight, counted."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -217,3 +218,12 @@ def test_a_half_takes_half_of_the_rows_and_a_new_row_changes_no_other() -> None:
     assert 2900 < found.total() < 3100  # 3000, standard deviation 22
     assert drawn(rows[1:], 0) == Counter({prompt: n for prompt, n in found.items() if prompt != "p0"})
     assert drawn(rows, 1) != found
+
+
+def test_the_examples_of_the_readme_are_rows() -> None:
+    readme = (Path(__file__).parent.parent / "human/README.md").read_text()
+    rows = re.findall(r"^\{.*\}$", readme, re.MULTILINE)
+    kinds = [Preference if "chosen" in row else Demonstration for row in rows]
+    assert kinds == [Preference, Demonstration]
+    for kind, row in zip(kinds, rows, strict=True):
+        kind.model_validate_json(row)
