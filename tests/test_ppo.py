@@ -430,11 +430,15 @@ def test_with_patience_the_weights_that_measured_best_are_kept(tiny_model, tmp_p
         return [next(measured)] * len(completions)
 
     def patient(step: int, metrics) -> str | None:
-        return "no better" if metrics.get("eval_reward") == 0.3 else None
+        return "no better" if metrics.get("eval_reward") == pytest.approx(0.3) else None
 
     params = PPO.model_copy(update={"eval_steps": 1, "patience": 2, "keep_checkpoints": 9, "save_steps": 1})
     facts, _ = train(params, tiny_model, tmp_path, reward=reward, watch=patient, held_out=ROWS[:3])
-    assert (facts["ended_early"], facts["steps"], facts["eval"]["after"]["reward"]) == ("no better", 4, 0.3)
+    assert (facts["ended_early"], facts["steps"], facts["eval"]["after"]["reward"]) == (
+        "no better",
+        4,
+        pytest.approx(0.3),
+    )
     best, last = (weights_sha256_of(tmp_path / f"work/checkpoint-{step}") for step in (2, 4))
     assert weights_sha256_of(tmp_path / "adapter") == best != last
 

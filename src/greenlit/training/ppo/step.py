@@ -92,7 +92,7 @@ class Stepper:
 
         machine, device = self._machine, self._machine.device
         known_B = torch.tensor([score is not None for score in scores], device=device)
-        score_B = torch.tensor([score or 0.0 for score in scores], device=device)
+        score_B = torch.tensor([score or 0.0 for score in scores], dtype=torch.float64, device=device)
         rewarded = mean_and_variance(machine, score_B[known_B])
         progress.unrewarded += int(machine.reduce((~known_B).sum(), "sum"))
         sums.add("reward/none", ~known_B)
@@ -152,7 +152,7 @@ class Stepper:
         scores, measured = self._earned(unseen, 1, "held out")
         sums = Sums(self._machine)
         known = [score for score in scores if score is not None]
-        sums.add("reward", torch.tensor(known, device=self._machine.device))
+        sums.add("reward", torch.tensor(known, dtype=torch.float64, device=self._machine.device))
         sums.add("reward/none", torch.tensor([score is None for score in scores], device=self._machine.device))
         figures = _means_of(self._machine, measured) | sums.means()
         return {f"eval_{name}": value for name, value in figures.items()}
