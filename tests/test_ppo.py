@@ -4,6 +4,7 @@ import math
 import os
 import random
 import signal
+from concurrent.futures import Future
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from greenlit.jsonl import read_json, write_json
 from greenlit.merging.lora import is_adapter, merge
 from greenlit.models import load_tokenizer, load_weights, weights_sha256
 from greenlit.stage.stopping import Stopped, stoppable
+from greenlit.stage.workspace import sha256_file
 from greenlit.training import checkpoints
 from greenlit.training.checkpoints import Checkpoints
 from greenlit.training.ppo.batch import Experience, make_batch
@@ -225,14 +227,14 @@ def test_training_earns_more_and_tells_how(trained) -> None:
     assert steps[-1][1]["reward"] > steps[0][1]["reward"]
     assert facts["train_loss"] == pytest.approx(math.fsum(row["loss"] for _, row in steps) / 8)
     assert {name: fact for name, fact in facts.items() if name != "train_loss"} == {
-        "rows": 8, "left_out_too_long": 0, "steps": 8, "optimizer_steps": 32, "completions": 64, "unrewarded": 0,
+        "problems": 8, "left_out_too_long": 0, "steps": 8, "optimizer_steps": 32, "completions": 64, "unrewarded": 0,
         "ended_early": None,
     }  # fmt: skip
     first = steps[0][1]
     assert set(first) == {
-        "loss", "loss/policy", "loss/value", "advantages/mean", "advantages/std", "clip_fraction", "approx_kl", "kl",
+        "loss", "loss/policy", "loss/value", "advantages/mean", "advantages/std", "clip_ratio", "approx_kl", "kl",
         "kl_completion", "entropy", "explained_variance", "value/mean", "ratio/max", "reward", "reward_std",
-        "reward_missing", "completions/mean_length", "completions/clipped_ratio", "grad_norm", "learning_rate", "beta",
+        "reward/none", "completions/mean_length", "completions/truncated", "grad_norm", "learning_rate", "beta",
     }  # fmt: skip
     assert (first["value/mean"], first["explained_variance"]) == (0.0, 0.0)
     assert abs(first["kl"]) < 1e-6 < abs(steps[-1][1]["kl"])
@@ -285,7 +287,7 @@ def test_an_interrupted_training_ends_the_same(tiny_model, tmp_path, monkeypatch
         params, tiny_model, tmp_path / "r", watch=lambda step, metrics: asked.append(step), held_out=ROWS[:2]
     )
     assert (again, logged) == (facts, steps)
-    assert asked == [1, 2, 3, 4, 5]
+    assert asked == [step for step, _ in steps]
     assert weights_sha256(tmp_path / "r" / "adapter") == weights_sha256(tmp_path / "whole" / "adapter")
     once_more = train(params, tiny_model, tmp_path / "r", reward=None, held_out=ROWS[:2])
     assert once_more == (facts, steps)  # a finished one is only saved again
@@ -349,7 +351,7 @@ def test_completions_whose_reward_is_unknown_are_left_out_and_counted(tiny_model
 
     facts, steps = train(PPO.model_copy(update={"max_steps": 3}), tiny_model, tmp_path, reward=partly)
     assert facts["unrewarded"] == 6
-    assert all(row["reward_missing"] == 2 and 3 <= row["reward"] <= 4 for _, row in steps)
+    assert all(row["reward/none"] == 0.25 and 3 <= row["reward"] <= 4 for _, row in steps)
 
 
 def test_steps_without_any_reward_teach_nothing_and_the_third_on_end_is_an_error(tiny_model, tmp_path) -> None:
@@ -376,12 +378,12 @@ def test_the_reward_function_is_asked_as_trl_asks_it(tiny_chat_model, tmp_path) 
             return [0.5] * len(columns["completions"])
 
         def measured(self) -> dict[str, float]:
-            return {"rewards/tests/mean": len(asked)}
+            return {"rewards/tests/mean": len(asked), "reward/mean": 0.5, "truncated": 0.0}
 
     rows = [{"prompt": [{"role": "user", "content": f"q{i}"}], "task_id": f"t{i}", "level": i} for i in range(4)]
     params = PPO.model_copy(update={"max_steps": 1})
     _, steps = train(params, tiny_chat_model, tmp_path, reward=Reward(), rows=rows, held_out=rows[:3])
-    step, held_out = asked
+    held_out, step, _ = asked
     assert set(step) == {"prompts", "completions", "completion_ids", "task_id", "level"}
     assert [len(values) for values in step.values()] == [8] * 5
     assert step["task_id"][::2] == step["task_id"][1::2]
@@ -390,23 +392,91 @@ def test_the_reward_function_is_asked_as_trl_asks_it(tiny_chat_model, tmp_path) 
     assert [message["role"] for message in step["completions"][0]] == ["assistant"]
     assert all(1 <= len(ids) <= 4 for ids in step["completion_ids"])
     assert held_out["task_id"] == ["t0", "t1", "t2"]
-    assert steps[0][1]["rewards/tests/mean"] == 1
-    assert steps[0][1]["eval/rewards/tests/mean"] == 2
-    assert steps[0][1]["eval/reward"] == 0.5
+    assert steps[0] == (0, {"eval_rewards/tests/mean": 1, "eval_reward": 0.5, "eval_reward/none": 0.0})
+    assert steps[1][1]["rewards/tests/mean"] == 2
+    assert not {"reward/mean", "truncated"} & set(steps[1][1])
 
 
-def test_problems_held_out_are_measured_at_times_and_at_the_end(tiny_model, tmp_path) -> None:
+def test_a_reward_that_judges_meanwhile_is_waited_for(tiny_model, tmp_path) -> None:
+    class Later:
+        def submit(self, prompts, completions, task_id, completion_ids) -> Future:
+            assert len(prompts) == len(task_id) == len(completion_ids)
+            future: Future = Future()
+            future.set_result(letters(completions=completions))
+            return future
+
+    params = PPO.model_copy(update={"max_steps": 2})
+    assert train(params, tiny_model, tmp_path / "a", reward=Later()) == train(params, tiny_model, tmp_path / "b")
+
+
+def test_problems_held_out_are_measured_before_at_times_and_at_the_end(tiny_model, tmp_path) -> None:
     params = PPO.model_copy(update={"max_steps": 5, "eval_steps": 2})
-    _, steps = train(params, tiny_model, tmp_path, held_out=ROWS)
-    assert [step for step, metrics in steps if "eval/reward" in metrics] == [2, 4, 5]
+    facts, steps = train(params, tiny_model, tmp_path, held_out=ROWS)
+    measured = {step: metrics["eval_reward"] for step, metrics in steps if "eval_reward" in metrics}
+    assert list(measured) == [0, 2, 4, 5]
+    assert facts["eval"] == {
+        "problems": 8,
+        "before": {"reward": measured[0], "reward/none": 0.0},
+        "after": {"reward": measured[5], "reward/none": 0.0},
+    }
+
+
+def test_with_patience_the_weights_that_measured_best_are_kept(tiny_model, tmp_path) -> None:
+    measured = iter([0.1, 0.2, 0.9, 0.4, 0.3])
+
+    def reward(*, completions, **_) -> list[float]:
+        if len(completions) == 8:
+            return letters(completions=completions)
+        return [next(measured)] * len(completions)
+
+    def patient(step: int, metrics) -> str | None:
+        return "no better" if metrics.get("eval_reward") == pytest.approx(0.3) else None
+
+    params = PPO.model_copy(update={"eval_steps": 1, "patience": 2, "keep_checkpoints": 9, "save_steps": 1})
+    facts, _ = train(params, tiny_model, tmp_path, reward=reward, watch=patient, held_out=ROWS[:3])
+    assert (facts["ended_early"], facts["steps"], facts["eval"]["after"]["reward"]) == (
+        "no better",
+        4,
+        pytest.approx(0.3),
+    )
+    best, last = (weights_sha256_of(tmp_path / f"work/checkpoint-{step}") for step in (2, 4))
+    assert weights_sha256_of(tmp_path / "adapter") == best != last
+
+
+def weights_sha256_of(adapter: Path) -> str:
+    return sha256_file(adapter / "adapter_model.safetensors")
 
 
 def test_a_watch_ends_the_training_in_order(tiny_model, tmp_path) -> None:
     reason = "the reward grows and the hidden tests do not"
-    facts, steps = train(PPO, tiny_model, tmp_path, watch=lambda step, _: reason if step == 3 else None)
-    assert (facts["ended_early"], facts["steps"], len(steps)) == (reason, 3, 3)
+
+    def watch(step: int, metrics) -> str | None:
+        return reason if step == 3 and "loss" in metrics else None
+
+    facts, steps = train(PPO, tiny_model, tmp_path, watch=watch, held_out=ROWS[:2])
+    assert (facts["ended_early"], facts["steps"]) == (reason, 3)
+    assert [(step, "eval_reward" in metrics) for step, metrics in steps] == [
+        (0, True), (1, False), (2, False), (3, False), (3, True),
+    ]  # fmt: skip
     assert (tmp_path / "adapter/adapter_config.json").exists()
-    assert train(PPO, tiny_model, tmp_path) == (facts, steps)
+    assert train(PPO, tiny_model, tmp_path, held_out=ROWS[:2]) == (facts, steps)
+
+
+def test_a_curriculum_begins_with_what_the_start_model_does_best(tiny_model, tmp_path) -> None:
+    asked: list[list[str]] = []
+
+    def reward(*, task_id, **_) -> list[float | None]:
+        asked.append(task_id)
+        return [None if name == "t6" else float(name in {"t3", "t5"}) for name in task_id]
+
+    params = PPO.model_copy(update={"curriculum": "easy_first", "max_steps": 2})
+    train(params, tiny_model, tmp_path, reward=reward)
+    first, second = asked[1][::2], asked[2][::2]
+    assert asked[0] == [row["task_id"] for row in ROWS for _ in range(2)]
+    assert set(first[:2]) == {"t3", "t5"}
+    assert second[-1] == "t6"
+    assert sorted(first + second) == [row["task_id"] for row in ROWS]
+    assert read_json(tmp_path / "work/start_rewards.json") == [0, 0, 0, 1, 0, 1, None, 0]
 
 
 def test_an_adaptive_coefficient_moves_towards_its_target(tiny_model, tmp_path) -> None:
@@ -420,7 +490,7 @@ def test_an_adaptive_coefficient_moves_towards_its_target(tiny_model, tmp_path) 
 def test_prompts_that_leave_no_room_are_left_out_and_counted(tiny_model, tmp_path) -> None:
     rows = [*ROWS, {"prompt": "x" * 61, "task_id": "long"}]
     facts, _ = train(PPO.model_copy(update={"max_steps": 1}), tiny_model, tmp_path, rows=rows)
-    assert (facts["rows"], facts["left_out_too_long"]) == (8, 1)
+    assert (facts["problems"], facts["left_out_too_long"]) == (8, 1)
     with pytest.raises(DataError, match="the prompts of all 1 problems are longer than 60 tokens"):
         train(PPO, tiny_model, tmp_path, rows=rows[8:])
     with pytest.raises(DataError, match="no problems at all"):

@@ -292,6 +292,8 @@ class PpoParams(OnlineParams):
     """Steps to stop after, whatever `epochs` says; null: as many as these give."""
     beta: float = Field(default=0.0, ge=0)
     """Weight of the KL divergence from the start model, as a penalty in each token's reward (k1); 0: measured only."""
+    entropy_coef: float = Field(default=0.0, ge=0)
+    """Weight of an entropy bonus, the mean over tokens in nats."""
     gamma: float = Field(default=1.0, gt=0, le=1)
     """Discount per token."""
     lam: float = Field(default=0.95, ge=0, le=1)
@@ -324,11 +326,6 @@ class PpoParams(OnlineParams):
             )
         if self.kl == "adaptive" and not self.beta:
             raise ValueError("beta must be > 0 to start from where kl is adaptive: it changes by factors (found 0)")
-        if self.max_new_tokens >= self.max_length:
-            raise ValueError(
-                f"max_new_tokens must be below max_length, which holds the prompt too (found {self.max_new_tokens} "
-                f"and {self.max_length})"
-            )
         return self
 
 

@@ -167,7 +167,7 @@ class Learner:
         sums.add("loss", loss_N, weight_N)
         sums.add("loss/policy", policy_N, weight_N)
         sums.add("approx_kl", ratio_N - 1.0 - log_ratio_N, weight_N)
-        sums.add("clip_fraction", ((ratio_N - 1.0).abs() > params.clip_range).float(), weight_N)
+        sums.add("clip_ratio", ((ratio_N - 1.0).abs() > params.clip_range).float(), weight_N)
         return (loss_N * weight_N).sum(), (ratio_N * weight_N).max()
 
     def _descend(self, sums: Sums) -> None:

@@ -7,8 +7,10 @@ of the other methods: rewards, logs, checkpoint rules, signals. With several pro
 """
 
 import math
+import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +22,17 @@ from greenlit.training.callbacks import Log
 from greenlit.training.checkpoints import Checkpoints
 from greenlit.training.ppo.learner import Learner
 from greenlit.training.ppo.policy import load_policy, reference_of, save_weights
-from greenlit.training.ppo.problems import Order, check_prompts, read_prompts, steps_of
+from greenlit.training.ppo.problems import Order, Prompt, by_ease, check_prompts, read_prompts, steps_of
 from greenlit.training.ppo.scoring import Reward, Scoring
 from greenlit.training.ppo.state import Progress, load_state, save_state
 from greenlit.training.ppo.step import Stepper
 from greenlit.training.trainer import Row
 
 Watch = Callable[[int, Mapping[str, float]], str | None]
-"""Asked after every step with its metrics, also those before a checkpoint that is gone on from: a reason to end the
-training, or None."""
+"""Shown the metrics of every step and measurement, those before the checkpoint of a run that goes on too; says why the
+training is to end, or None."""
+BEST, START_REWARDS = "best", "start_rewards.json"
+"""In the work folder: the weights that measured best, and what the start model earns on each problem."""
 
 
 def train_ppo(
@@ -47,13 +51,15 @@ def train_ppo(
 
     Args:
         rows: {"prompt": text or messages, "task_id", ...}; every column goes to the reward function.
-        held_out: problems to measure on, one completion each, every `eval_steps` and at the end.
+        held_out: the same, to measure on: one completion each, before the first step, every `eval_steps` and at the
+            end; such metrics are logged apart, as `eval_...`.
 
-    A run that goes on logs the steps before its checkpoint once more, from the checkpoint's own record.
+    A run that goes on logs the steps before its checkpoint once more, from the checkpoint's own record. With
+    `patience`, what is saved in the end are the weights that measured best.
 
     Returns:
-        facts: rows used and left out, steps, optimizer steps, completions and those without a reward, mean loss, why
-        the training ended early.
+        facts: problems used and left out, steps, optimizer steps, completions and those without a reward, mean loss,
+        why the training ended early; `eval` where problems are held out.
 
     Raises:
         ConfigError: the training diverged.
@@ -71,30 +77,102 @@ def train_ppo(
     steps = steps_of(len(prompts), params, machine.num_processes)
     learner = Learner(params, policy.to(machine.device), reference_of(policy, start, params), machine, steps)
     state = load_state(newest, learner) if newest else Progress(beta=params.beta, processes=machine.num_processes)
-    order = Order(len(prompts), seed, shuffled=params.curriculum == "none")
-    with progress("train ppo", steps, "steps") as bar, postponed() as stopping, Scoring(reward, tokenizer) as scoring:
-        stepper = Stepper(params, seed, learner, scoring, tokenizer)
+    stepper = Stepper(params, seed, learner, Scoring(reward, tokenizer), tokenizer)
+    run = _Run(params, steps, state, stepper, learner, tokenizer, checkpoints, log, watch)
+    with postponed() as stopping:
+        if params.curriculum == "easy_first":
+            prompts = by_ease(prompts, work / START_REWARDS, stepper.mean_rewards, machine, seed)
+        order = Order(len(prompts), seed, shuffled=params.curriculum == "none")
+        run.go(lambda: [prompts[at] for at in order.at(state.problems, stepper.problems)], unseen, stopping)
+    run.save_result(adapter)
+    left_out = len(rows) + len(held_out) - len(prompts) - len(unseen)
+    return {"problems": len(prompts), "left_out_too_long": left_out} | _facts(state, learner, len(unseen))
 
-        def told(row: Mapping[str, float]) -> str | None:
-            bar.advance()
-            return _tell(machine, log, watch, row)
 
-        for row in state.log_history:
-            told(row)
-        stop = False
-        while state.step < steps and not state.ended and not stop:
-            metrics = stepper.step(state, [prompts[at] for at in order.at(state.problems, stepper.problems)])
-            if unseen and _asked(params.eval_steps, state.step, steps):
-                metrics |= stepper.evaluate(unseen)
-            state.log_history.append({"step": state.step, **metrics})
-            state.ended = told(state.log_history[-1])
-            due, stop = _anywhere(machine, [checkpoints.due(), stopping()])
-            if due or stop or state.ended or _asked(params.save_steps, state.step, steps):
-                save_state(checkpoints, state, learner, tokenizer)
-    if machine.is_main_process:
-        save_weights(policy, tokenizer, adapter)
-    machine.wait_for_everyone()
-    return _facts(state, learner, len(prompts), len(rows))
+@dataclass
+class _Run:
+    """The steps of a run, and what is written between them."""
+
+    params: PpoParams
+    steps: int
+    state: Progress
+    stepper: Stepper
+    learner: Learner
+    tokenizer: Any
+    checkpoints: Checkpoints
+    log: Log
+    watch: Watch
+
+    def go(
+        self, next_prompts: Callable[[], Sequence[Prompt]], unseen: Sequence[Prompt], stopping: Callable[[], bool]
+    ) -> None:
+        """All steps that are left, or up to a signal or a reason to end."""
+        state, stop = self.state, False
+        with progress("train ppo", self.steps, "steps") as bar:
+            for row in state.log_history:  # of a run that goes on
+                self._tell(row)
+            bar.advance(state.step)
+            if unseen and not state.log_history:
+                self._measure(unseen)
+            while state.step < self.steps and not state.ended and not stop:
+                self._note(self.stepper.step(state, next_prompts()))
+                if unseen and (self._asked(self.params.eval_steps) or state.ended):
+                    self._measure(unseen)
+                due, stop = self._anywhere([self.checkpoints.due(), stopping()])
+                if due or stop or state.ended or self._asked(self.params.save_steps):
+                    save_state(self.checkpoints, state, self.learner, self.tokenizer)
+                bar.advance()
+
+    def save_result(self, adapter: Path) -> None:
+        """The adapter, or all weights: the last ones, or with `patience` the best ones."""
+        best = self.checkpoints.folder / BEST
+        if self.learner.machine.is_main_process:
+            if self.params.patience is not None and best.exists():
+                shutil.copytree(best, adapter, dirs_exist_ok=True)
+            else:
+                save_weights(self.learner.policy, self.tokenizer, adapter)
+        self.learner.machine.wait_for_everyone()
+
+    def _asked(self, every: int | None) -> bool:
+        """Is it time, every so many steps and at the end?"""
+        step = self.state.step
+        return step == self.steps or (every is not None and step % every == 0)
+
+    def _measure(self, unseen: Sequence[Prompt]) -> None:
+        past = [row["eval_reward"] for row in self.state.log_history if "eval_reward" in row]
+        metrics = self.stepper.measure(unseen)
+        best = metrics.get("eval_reward", -math.inf) > max(past, default=-math.inf)
+        if self.params.patience is not None and best and self.learner.machine.is_main_process:
+            part = self.checkpoints.folder / f".{BEST}.part"
+            save_weights(self.learner.policy, self.tokenizer, part)
+            shutil.rmtree(self.checkpoints.folder / BEST, ignore_errors=True)
+            part.replace(self.checkpoints.folder / BEST)
+        self._note(metrics)
+
+    def _note(self, metrics: Mapping[str, float]) -> None:
+        row = {"step": self.state.step, **metrics}
+        self.state.log_history.append(row)
+        self.state.ended = self._tell(row) or self.state.ended
+
+    def _tell(self, row: Mapping[str, float]) -> str | None:
+        """The main process tells log and watch; every process hears whether to end."""
+        from accelerate.utils import broadcast_object_list
+
+        machine = self.learner.machine
+        answer: list[str | None] = [None]
+        if machine.is_main_process:
+            metrics = {name: row[name] for name in row if name != "step"}
+            self.log(int(row["step"]), metrics)
+            answer = [self.watch(int(row["step"]), metrics)]
+        return broadcast_object_list(answer)[0] if machine.num_processes > 1 else answer[0]
+
+    def _anywhere(self, said: list[bool]) -> list[bool]:
+        """Which of these one of the processes says."""
+        import torch
+
+        machine = self.learner.machine
+        counts = machine.reduce(torch.tensor(said, device=machine.device).float(), "sum")
+        return [count > 0 for count in counts.tolist()]
 
 
 def _machine(seed: int) -> Any:
@@ -127,35 +205,10 @@ def _context(lm: Any) -> int:
     return int(getattr(lm.config, "max_position_embeddings", None) or sys.maxsize)
 
 
-def _asked(every: int | None, step: int, last: int) -> bool:
-    """Is it time, every so many steps and at the end?"""
-    return step == last or (every is not None and step % every == 0)
-
-
-def _tell(machine: Any, log: Log, watch: Watch, row: Mapping[str, float]) -> str | None:
-    """The main process tells log and watch of a step; every process hears whether to end."""
-    from accelerate.utils import broadcast_object_list
-
-    answer: list[str | None] = [None]
-    if machine.is_main_process:
-        metrics = {name: row[name] for name in row if name != "step"}
-        log(int(row["step"]), metrics)
-        answer = [watch(int(row["step"]), metrics)]
-    return broadcast_object_list(answer)[0] if machine.num_processes > 1 else answer[0]
-
-
-def _anywhere(machine: Any, said: list[bool]) -> list[bool]:
-    """Which of these one of the processes says."""
-    import torch
-
-    return [count > 0 for count in machine.reduce(torch.tensor(said, device=machine.device).float(), "sum").tolist()]
-
-
-def _facts(state: Progress, learner: Learner, kept: int, rows: int) -> dict[str, Any]:
+def _facts(state: Progress, learner: Learner, held_out: int) -> dict[str, Any]:
     losses = [row["loss"] for row in state.log_history if "loss" in row]
-    return {
-        "rows": kept,
-        "left_out_too_long": rows - kept,
+    measured = [row for row in state.log_history if any(name.startswith("eval_") for name in row)]
+    facts = {
         "steps": state.step,
         "optimizer_steps": learner.updates,
         "completions": state.completions,
@@ -163,3 +216,9 @@ def _facts(state: Progress, learner: Learner, kept: int, rows: int) -> dict[str,
         "ended_early": state.ended,
         "train_loss": math.fsum(losses) / len(losses) if losses else None,
     }
+    if not measured:
+        return facts
+    before, after = (
+        {name.removeprefix("eval_"): row[name] for name in row if name != "step"} for row in (measured[0], measured[-1])
+    )
+    return facts | {"eval": {"problems": held_out, "before": before, "after": after}}

@@ -1,18 +1,20 @@
 """Which problems are sampled, and in which order.
 
 Every pass over the problems is a permutation of its own, seeded by its number, so that a position in the order says
-all there is to know about it; with a curriculum, the order is that of the rows.
+all there is to know about it. With a curriculum, every pass begins with what the start model does best.
 """
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from greenlit.config import PpoParams
 from greenlit.errors import DataError
+from greenlit.jsonl import read_json, write_json
 from greenlit.problems.prompts import prompt_ids
 from greenlit.training.trainer import Row
 
@@ -68,6 +70,31 @@ class Order:
         if self._shuffled:
             random.Random(f"{self._seed}/ppo/problems/{number}").shuffle(order)
         return order
+
+
+def by_ease(
+    prompts: Sequence[Prompt],
+    note: Path,
+    mean_rewards: Callable[[Sequence[Prompt]], list[float | None]],
+    machine: Any,
+    seed: int,
+) -> list[Prompt]:
+    """The prompts by falling reward of the start model, equals by chance, those of which nothing is known last.
+
+    Args:
+        note: file that keeps what was measured, for a run that goes on.
+        mean_rewards: measures the model as it is.
+    """
+    if note.exists():
+        rewards = read_json(note)
+    else:
+        rewards = mean_rewards(prompts)
+        if machine.is_main_process:
+            write_json(note, rewards)
+        machine.wait_for_everyone()
+    chance = random.Random(f"curriculum {seed}")
+    keys = [(reward is None, -(reward or 0.0), chance.random()) for reward in rewards]
+    return [prompt for _, prompt in sorted(zip(keys, prompts, strict=True), key=lambda pair: pair[0])]
 
 
 def steps_of(problems: int, params: PpoParams, processes: int) -> int:

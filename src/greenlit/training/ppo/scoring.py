@@ -1,10 +1,8 @@
-"""What completions earn: the reward function is asked in a thread of its own, while the model goes on."""
+"""What completions earn: the reward function is asked as TRL asks it, or judges while the model goes on."""
 
 import math
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import Any, Protocol, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from greenlit.errors import DataError
 from greenlit.training.ppo.problems import Prompt
@@ -13,7 +11,8 @@ from greenlit.training.ppo.problems import Prompt
 class Reward(Protocol):
     """A reward function, called as TRL calls them: by keyword, with every column of the rows.
 
-    One that has a method `measured() -> dict[str, float]` is asked after each call for what else it saw.
+    One that has `submit(prompts, completions, task_id, completion_ids) -> Future` is asked by it, and judges while the
+    model goes on; one that has `measured() -> dict[str, float]` is asked after each call for what else it saw.
     """
 
     def __call__(
@@ -23,43 +22,41 @@ class Reward(Protocol):
 
 Scores = tuple[list[float | None], Mapping[str, float]]
 """Rewards in the order of the completions, and what the reward function measured besides."""
+_OUR_OWN = ("reward/mean", "reward/std", "rewards/reward/", "truncated", "tokens/")
+"""Beginnings of names that a reward function may measure too, and that our log has under another name."""
 
 
 class Scoring:
-    """Asks the reward function, from one thread that is always the same."""
+    """Asks the reward function."""
 
     def __init__(self, reward: Reward, tokenizer: Any) -> None:
         self._reward, self._tokenizer = reward, tokenizer
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reward")
 
-    def ask(self, prompts: Sequence[Prompt], completions: Sequence[list[int]]) -> "Future[Scores]":
-        """Begin to score one completion of each prompt."""
-        return self._thread.submit(self._scores, list(prompts), list(completions))
-
-    def _scores(self, prompts: list[Prompt], completions: list[list[int]]) -> Scores:
+    def ask(self, prompts: Sequence[Prompt], completions: list[list[int]]) -> Callable[[], Scores]:
+        """Begin to score one completion of each prompt; what is returned waits for the scores."""
         texts = self._tokenizer.batch_decode(completions, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         chat = not isinstance(prompts[0].row["prompt"], str)
-        given = self._reward(
-            prompts=[prompt.row["prompt"] for prompt in prompts],
-            completions=[[{"role": "assistant", "content": text}] for text in texts] if chat else texts,
-            completion_ids=completions,
-            **{name: [prompt.row[name] for prompt in prompts] for name in prompts[0].row if name != "prompt"},
-        )
-        if len(given) != len(completions):
+        asked = {
+            "prompts": [prompt.row["prompt"] for prompt in prompts],
+            "completions": [[{"role": "assistant", "content": text}] for text in texts] if chat else texts,
+            "completion_ids": completions,
+        }
+        columns = {name: [prompt.row[name] for prompt in prompts] for name in prompts[0].row if name != "prompt"}
+        if hasattr(self._reward, "submit"):
+            pending = self._reward.submit(**asked, task_id=columns["task_id"])
+            return lambda: self._scores(pending.result(), len(completions))
+        given = self._reward(**asked, **columns)
+        return lambda: self._scores(given, len(completions))
+
+    def _scores(self, given: Sequence[float | None], completions: int) -> Scores:
+        if len(given) != completions:
             raise DataError(
-                f"ppo: the reward function returned {len(given)} rewards for {len(completions)} completions",
+                f"ppo: the reward function returned {len(given)} rewards for {completions} completions",
                 hint="one for each, in their order; None for one that could not be found out",
             )
         measured = getattr(self._reward, "measured", dict)()
-        return [_known(score) for score in given], measured
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        kept = {name: value for name, value in measured.items() if not name.startswith(_OUR_OWN)}
+        return [_known(score) for score in given], kept
 
 
 def _known(score: float | None) -> float | None:

@@ -15,7 +15,7 @@ from greenlit.training.ppo.learner import Learner, Opinion
 from greenlit.training.ppo.monitors import Sums, explained_variance, mean_and_variance
 from greenlit.training.ppo.problems import Prompt
 from greenlit.training.ppo.sampling import sample, uniform_numbers
-from greenlit.training.ppo.scoring import Scoring
+from greenlit.training.ppo.scoring import Scores, Scoring
 from greenlit.training.ppo.state import Progress
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Stepper:
         batch, sums = make_batch([one.ids for one in asked], completions, self._pad, machine.device), Sums(machine)
         self._add_lengths(completions, sums)
         opinion = self._learner.measure(batch, progress.beta > 0, sums)
-        scores, measured = pending.result()
+        scores, measured = pending()
         metrics = _means_of(machine, measured) | {"beta": progress.beta}
         metrics |= self._learn(batch, opinion, scores, progress, sums) | sums.means()
         progress.completions += len(completions) * machine.num_processes
@@ -82,7 +82,7 @@ class Stepper:
         lengths_B = torch.tensor([len(tokens) for tokens in completions], device=self._machine.device)
         cut_B = torch.tensor([tokens[-1] not in self._ends for tokens in completions], device=self._machine.device)
         sums.add("completions/mean_length", lengths_B)
-        sums.add("completions/clipped_ratio", cut_B)
+        sums.add("completions/truncated", cut_B)
 
     def _learn(
         self, batch: Batch, opinion: Opinion, scores: list[float | None], progress: Progress, sums: Sums
@@ -92,21 +92,20 @@ class Stepper:
 
         machine, device = self._machine, self._machine.device
         known_B = torch.tensor([score is not None for score in scores], device=device)
-        score_B = torch.tensor([score or 0.0 for score in scores], device=device)
+        score_B = torch.tensor([score or 0.0 for score in scores], dtype=torch.float64, device=device)
         rewarded = mean_and_variance(machine, score_B[known_B])
-        missing = int(machine.reduce((~known_B).sum(), "sum"))
-        progress.unrewarded += missing
+        progress.unrewarded += int(machine.reduce((~known_B).sum(), "sum"))
+        sums.add("reward/none", ~known_B)
         progress.unrewarded_steps = 0 if rewarded else progress.unrewarded_steps + 1
         if rewarded is None:
             _check_rewards(progress.unrewarded_steps)
-            return {"reward_missing": float(missing)}
+            return {}
         experience, figures = self._experience(batch, opinion, score_B, known_B, progress.beta)
         shuffle = random.Random(f"{self._seed}/ppo/minibatches/{progress.step}/{machine.process_index}")
         worst = self._learner.update(experience, shuffle, sums)
         return figures | {
             "reward": rewarded[0],
             "reward_std": rewarded[1] ** 0.5,
-            "reward_missing": float(missing),
             "ratio/max": worst,
             "learning_rate": self._learner.learning_rate,
         }
@@ -146,21 +145,47 @@ class Stepper:
             figures |= {} if explained is None else {"explained_variance": explained}
         return figures, mean, variance
 
-    def evaluate(self, unseen: Sequence[Prompt]) -> dict[str, float]:
-        """One completion per problem, each time from the same random numbers: `eval/reward`, and what was measured."""
+    def measure(self, unseen: Sequence[Prompt]) -> dict[str, float]:
+        """One completion per problem, each time from the same random numbers: `eval_reward`, and what was measured."""
         import torch
 
-        machine, size = self._machine, self._params.batch_size
-        places = range(machine.process_index, len(unseen), machine.num_processes)
+        scores, measured = self._earned(unseen, 1, "held out")
+        sums = Sums(self._machine)
+        known = [score for score in scores if score is not None]
+        sums.add("reward", torch.tensor(known, dtype=torch.float64, device=self._machine.device))
+        sums.add("reward/none", torch.tensor([score is None for score in scores], device=self._machine.device))
+        figures = _means_of(self._machine, measured) | sums.means()
+        return {f"eval_{name}": value for name, value in figures.items()}
+
+    def mean_rewards(self, prompts: Sequence[Prompt]) -> list[float | None]:
+        """What the model as it is earns on each problem, in the mean over `group_size` completions."""
+        size, machine = self._params.group_size, self._machine
+        scores, _ = self._earned(prompts, size, "start")
+        groups = [
+            [score for score in scores[at : at + size] if score is not None] for at in range(0, len(scores), size)
+        ]
+        means = [sum(group) / len(group) if group else None for group in groups]
+        if machine.num_processes == 1:
+            return means
+        from accelerate.utils import gather_object
+
+        found = gather_object(list(zip(self._share_of(prompts), means, strict=True)))
+        return [mean for _, mean in sorted(found)]
+
+    def _share_of(self, prompts: Sequence[Prompt]) -> range:
+        """Places of the prompts that this process takes."""
+        return range(self._machine.process_index, len(prompts), self._machine.num_processes)
+
+    def _earned(self, prompts: Sequence[Prompt], copies: int, occasion: str) -> Scores:
+        """Scores of this process' share of the prompts, `copies` for each."""
+        places, size = self._share_of(prompts), max(1, self._params.batch_size // copies)
+        if not places:
+            return [], {}
         completions: list[list[int]] = []
         for chunk in (places[at : at + size] for at in range(0, len(places), size)):
-            completions += self._sample([unseen[place] for place in chunk], "held out", chunk)
-        own = [unseen[place] for place in places]
-        scores, measured = self._scoring.ask(own, completions).result() if own else ([], {})
-        sums = Sums(machine)
-        known = [score for score in scores if score is not None]
-        sums.add("reward", torch.tensor(known, device=machine.device))
-        return {f"eval/{name}": value for name, value in (_means_of(machine, measured) | sums.means()).items()}
+            numbers = [place * copies + copy for place in chunk for copy in range(copies)]
+            completions += self._sample([prompts[place] for place in chunk], occasion, numbers)
+        return self._scoring.ask([prompts[place] for place in places for _ in range(copies)], completions)()
 
 
 def _means_of(machine: Any, measured: Mapping[str, float]) -> dict[str, float]:
