@@ -275,7 +275,7 @@ def _chained(parts: tuple[Any, ...]) -> Any:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Completions without a reward are counted in the log, and told once; TRL tells of them at every batch, at length."""
+    """Completions without a reward are counted in the log and told once; TRL tells of them at every batch."""
     return "All reward functions returned None" not in record.getMessage()
 
 
