@@ -44,7 +44,7 @@ def speller(tmp_path_factory) -> Path:
     return folder
 
 
-def train(kind: str, speller: Path, folder: Path, visible: list[str], **change):
+def train(kind: str, speller: Path, folder: Path, visible: list[str], rewards=RewardsParams(), **change):  # noqa: B008
     """Doubling a number, from its first line on; the hidden tests know the difference."""
     params_class, function = METHODS[kind]
     tests = [AssertTest(code=code, role="reward") for code in visible]
@@ -55,7 +55,7 @@ def train(kind: str, speller: Path, folder: Path, visible: list[str], **change):
     (folder / "work").mkdir(exist_ok=True)
     steps: list[dict] = []
     facts = train_online(
-        function, params, AnnotateParams(allow_portable=True), RewardsParams(), speller, folder / "work",
+        function, params, AnnotateParams(allow_portable=True), rewards, speller, folder / "work",
         folder / "adapter", 0, lambda step, metrics: steps.append({"step": step, **metrics}),
     )  # fmt: skip
     return facts, steps
@@ -96,3 +96,20 @@ def test_the_alarm_ends_a_training_that_asked_for_it_for_good(speller, tmp_path)
     assert list((tmp_path / "adapter").glob("*.safetensors"))
     again, logged = train("grpo", speller, tmp_path, LEAKY, max_steps=20, gap_stops=True)  # killed before DVC knew
     assert (again, logged) == (facts, steps)
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_a_reward_that_raises_costs_its_sample_and_no_more(speller, tmp_path, kind, capfd) -> None:
+    source = "def f(completions): return [1.0 + 1 / len(text) if '2' not in text else oh_no for text in completions]\n"
+    (tmp_path / "mine.py").write_text(source)
+    rewards = RewardsParams(weights={"tests": 0.0, "custom": 1.0}, custom=f"{tmp_path / 'mine.py'}:f")
+    facts, steps = train(kind, speller, tmp_path, SOUND, rewards, max_steps=3)
+    assert facts["steps"] == 3
+    assert all(0 < step["reward/none"] < 1 and step["rewards/custom/fault"] > 0 for step in steps)
+    assert all(step["reward"] > 1 for step in steps), "a 0 among them would show"
+    told = capfd.readouterr().err
+    assert "left out (told once)" in told
+    assert "All reward functions returned None" not in told  # TRL's, at every batch, with whole programs
+    lost = [row for _, row in read_json_lines(tmp_path / "work/completions.jsonl") if row["reward"] is None]
+    assert lost
+    assert all(row["advantage"] == 0 for row in lost)

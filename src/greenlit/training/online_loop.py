@@ -24,7 +24,7 @@ from greenlit.training.online import (
 from greenlit.training.online_arguments import clear_names
 from greenlit.training.rollouts import with_rollouts
 from greenlit.training.step_files import RunFiles
-from greenlit.training.trainer import load_start, save, trained
+from greenlit.training.trainer import load_start, save_adapter, trained
 from greenlit.training.watching import Watch
 
 BEST, ENDED, START_REWARDS = "best", "ended.json", "start_rewards.json"
@@ -181,7 +181,7 @@ def watch_callback(run: OnlineRun, files: RunFiles, measures: bool) -> Any:
 def keep_best(trainer: Any, work: Path) -> None:
     """The weights as they are, in place of those that measured best before."""
     part = work / f".{BEST}.part"
-    save(trainer, part)
+    save_adapter(trainer, part)
     if trainer.is_world_process_zero():
         shutil.rmtree(work / BEST, ignore_errors=True)
         part.replace(work / BEST)
@@ -190,7 +190,7 @@ def keep_best(trainer: Any, work: Path) -> None:
 def _save_last_or_best(trainer: Any, run: OnlineRun) -> None:
     best = run.work / BEST
     if run.params.patience is None or not best.exists():
-        save(trainer, run.adapter)
+        save_adapter(trainer, run.adapter)
     elif trainer.is_world_process_zero():
         shutil.copytree(best, run.adapter, dirs_exist_ok=True)
 

@@ -10,6 +10,7 @@ Shapes: _B completions of a process's batch, _G groups in it.
 
 import copy
 import itertools
+import logging
 import math
 import random
 import time
@@ -35,6 +36,7 @@ Sampled = Callable[[str, Sequence[float]], None]
 
 def with_rollouts(trainer_class: Any) -> Any:
     """TRL's trainer class, extended by what stands below."""
+    logging.getLogger(trainer_class.__module__).addFilter(_is_news)
     return type(f"{trainer_class.__name__}WithRollouts", (Rollouts, trainer_class), {})
 
 
@@ -270,6 +272,11 @@ def _mean_known(rewards: Sequence[float]) -> float:
 def _chained(parts: tuple[Any, ...]) -> Any:
     """One value of the pieces' tuples: lists one after the other, of anything else the first."""
     return [one for part in parts for one in part] if isinstance(parts[0], list) else parts[0]
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Completions without a reward are counted in the log and told once; TRL tells of them at every batch."""
+    return "All reward functions returned None" not in record.getMessage()
 
 
 def _named(function: Any) -> Any:
