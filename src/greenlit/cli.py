@@ -149,6 +149,27 @@ def grade(
 
 
 @app.command()
+def iterate(
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds at most.")],
+    method: Annotated[
+        str | None, typer.Option(help="Name under `methods` in params.yaml, where there are several.")
+    ] = None,
+    patience: Annotated[int, typer.Option(min=1, help="Rounds without a gain on validation to stop after.")] = 1,
+) -> None:
+    """Train in rounds, each from the model of the one before; choose on validation, look at test once at the end.
+
+    Every round keeps its files, in rounds/<experiment>/. Stopped or killed, the same command goes on where it was.
+    """
+    from dotenv import load_dotenv
+
+    from greenlit.iterate.command import iterate_command
+
+    load_dotenv(".env")
+    with _ended_early("a stage failed; its own message stands above. What is done stays done.", "the same command"):
+        iterate_command(method, rounds, patience)
+
+
+@app.command()
 def prefer(
     dataset: Annotated[str | None, typer.Option(help="Whose candidates; that of params.yaml.")] = None,
     source: Annotated[

@@ -130,6 +130,8 @@ class EvaluateParams(SamplingParams):
     """Level of every interval."""
     resamples: int = Field(default=10_000, ge=100)
     """Bootstrap resamples over problems."""
+    test: bool = True
+    """Measure the test split too; false: validation only, so that test stays unseen while choices are made."""
 
     @model_validator(mode="after")
     def _enough_samples(self) -> "EvaluateParams":

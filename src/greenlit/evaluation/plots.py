@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from greenlit.evaluation.tables import BASELINE, problem_rows, training_rows
+from greenlit.evaluation.tables import BASELINE, problem_rows, shown_split, split_block, training_rows
 from greenlit.pictures import MARKERS, PALETTE, picture
 from greenlit.types import Verdict
 
@@ -29,9 +29,11 @@ _PANELS = 6
 
 
 def plot_pass_at_k(path: Path, summary: Mapping[str, Any]) -> None:
-    """Every figure of the test split with its interval: the baseline and each method side by side."""
-    series = {BASELINE: summary["baseline_test"], **{f"after {m}": f for m, f in summary["after_test"].items()}}
-    metrics = list(summary["baseline_test"])
+    """Every figure of a split with its interval: the baseline and each method side by side."""
+    split = shown_split(summary)
+    block = split_block(summary, split)
+    series = {BASELINE: block["baseline"], **{f"after {m}": f for m, f in block["after"].items()}}
+    metrics = list(block["baseline"])
     with picture(path, 1.8 + 1.6 * len(metrics), 4.2) as figure:
         axes = figure.subplots()
         for at, (name, figures) in enumerate(series.items()):
@@ -43,7 +45,7 @@ def plot_pass_at_k(path: Path, summary: Mapping[str, Any]) -> None:
         axes.set_ylim(-0.02, 1.02)
         axes.grid(axis="y", alpha=0.3)
         axes.set_ylabel("share of problems")
-        axes.set_title(f"{summary['experiment']}: test, {summary['confidence']:.0%} intervals", fontsize=11)
+        axes.set_title(f"{summary['experiment']}: {split}, {summary['confidence']:.0%} intervals", fontsize=11)
         axes.legend(frameon=False)
 
 
@@ -58,9 +60,11 @@ def _point(axes: "Axes", x: float, figure: Mapping[str, Any], series: int, label
     axes.annotate(f"{figure['value']:.3f}", (x, figure["value"]), (7, 4), textcoords="offset points", fontsize=8)
 
 
-def plot_by_problem(path: Path, baseline: Mapping[str, Any], after: Mapping[str, Mapping[str, Any]]) -> None:
-    """Each test problem's pass rate before and after; a circle's area tells how many problems share the place."""
-    rows = problem_rows(baseline, after)
+def plot_by_problem(
+    path: Path, baseline: Mapping[str, Any], after: Mapping[str, Mapping[str, Any]], split: str
+) -> None:
+    """Each problem's pass rate before and after; a circle's area tells how many problems share the place."""
+    rows = problem_rows(baseline, after, split)
     with picture(path, 4.2 * len(after), 4.6) as figure:
         panels = figure.subplots(1, len(after), squeeze=False, sharey=True)[0]
         for at, (axes, method) in enumerate(zip(panels, after, strict=True)):
@@ -84,7 +88,7 @@ def plot_by_problem(path: Path, baseline: Mapping[str, Any], after: Mapping[str,
 
 
 def plot_verdicts(path: Path, summary: Mapping[str, Any]) -> None:
-    """What became of the sampled candidates on test, as shares."""
+    """What became of the sampled candidates, as shares."""
     outcomes = summary["outcomes"]
     bars = {BASELINE: outcomes["baseline"], **{f"after {m}": one for m, one in outcomes["after"].items()}}
     shares = {name: _shares(one["verdicts"]["sampled"]) for name, one in bars.items()}
@@ -166,12 +170,13 @@ def write_plots(
         for name in ("pass_at_k", "by_problem", "verdicts", "training")
     }
     plot_pass_at_k(paths["pass_at_k"], summary)
-    plot_by_problem(paths["by_problem"], baseline, after)
+    split = shown_split(summary)
+    plot_by_problem(paths["by_problem"], baseline, after, split)
     plot_verdicts(paths["verdicts"], summary)
     images = {
-        "Test figures before and after, with intervals": paths["pass_at_k"],
-        "Pass rate of each test problem before and after": paths["by_problem"],
-        "Verdicts of the test samples before and after": paths["verdicts"],
+        f"{split.capitalize()} figures before and after, with intervals": paths["pass_at_k"],
+        f"Pass rate of each {split} problem before and after": paths["by_problem"],
+        f"Verdicts of the {split} samples before and after": paths["verdicts"],
     }
     if plot_training(paths["training"], logs):
         images["Training curves"] = paths["training"]

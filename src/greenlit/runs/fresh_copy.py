@@ -53,7 +53,7 @@ def make_copy(record: dict[str, Any], file: Path) -> Copy:
         raise ConfigError("no git repository here", hint="`git init`, and commit the project")
     folder = COPIES / file.stem
     commit, code = _code_to_use(record)
-    key = work_key(commit or [sha256_file(path) for path in _files_here()], [file])
+    key = work_key(commit or [sha256_file(path) for path in files_here()], [file])
     copy = Copy(folder, code, goes_on=_is_unfinished(folder, key))
     if copy.goes_on:
         return copy
@@ -96,16 +96,16 @@ def _check_out(commit: str, folder: Path) -> None:
         raise WorldError(f"{folder}: commit {commit} could not be checked out", hint="see `git fsck`, and free space")
 
 
-def _files_here() -> list[Path]:
-    """Tracked files, and untracked code, as far as they are there."""
+def files_here(new_in: Sequence[str] = CODE) -> list[Path]:
+    """Tracked files, and those below `new_in` that git neither tracks nor ignores, as far as they are there."""
     tracked = git("ls-files", "-z") or ""
-    new = git("ls-files", "-z", "--others", "--exclude-standard", "--", *CODE) or ""
+    new = git("ls-files", "-z", "--others", "--exclude-standard", "--", *new_in) or ""
     names = [name for name in sorted({*tracked.split("\0"), *new.split("\0")}) if name]
     return [Path(name) for name in names if Path(name).is_file()]
 
 
 def _copy_files(folder: Path) -> None:
-    for path in _files_here():
+    for path in files_here():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, target)
