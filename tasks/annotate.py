@@ -21,6 +21,7 @@ from greenlit.grading import annotate, timing
 from greenlit.jsonl import atomic_writes, read_lines, read_rows, to_line
 from greenlit.paths import Paths
 from greenlit.problems.files import read_problems
+from greenlit.rewards.judge import require_permitted
 from greenlit.rewards.rating import of_candidates, rate
 from greenlit.rewards.sample import Rated, Sample
 from greenlit.rewards.speed import runs_needed
@@ -79,6 +80,7 @@ def run(
 def main() -> None:
     """Run as params.yaml says."""
     params = load_params()
+    require_permitted(params.rewards, params.dataset.name)
     paths = Paths.of(params)
     with tracked(params, "annotate", "annotate", "rewards") as tracker:
         files = (paths.problems("train"), paths.candidates, paths.annotated, paths.timings)

@@ -25,6 +25,7 @@ from greenlit.config import OnlineParams, Params, load_params_and_method, method
 from greenlit.jsonl import atomic_write, write_json
 from greenlit.models import load_tokenizer, resolve, weights_sha256
 from greenlit.paths import Paths
+from greenlit.rewards.judge import require_permitted
 from greenlit.stage.entry import run_stage
 from greenlit.stage.hardware import limit_threads, made_with, quiet_libraries
 from greenlit.stage.workspace import atomic_folder, sha256_file, sha256_path, work_dir
@@ -51,6 +52,7 @@ def run(params: Params, name: str, out: Path, open_run: Callable[[Path], Abstrac
     besides: list[Path] = []
     train: Callable[..., dict[str, Any]]
     if isinstance(method, OnlineParams):
+        require_permitted(params.rewards, params.dataset.name)
         settings |= {"annotate": params.annotate.model_dump(), "rewards": params.rewards.model_dump()}
         besides = reads_besides(params.rewards)
         train = partial(train_online, METHODS[method.method], method, params.annotate, params.rewards)

@@ -349,7 +349,7 @@ def test_no_failing_program_earns_as_much_as_a_passing_one(failing, said, weight
 def test_quality_never_lifts_a_failing_program_above_a_passing_one_that_others_value_as_high(
     failing, others, less, quality, weights
 ) -> None:
-    names = ("tests", "format", "judge", "model", *QUALITIES)
+    names = ("tests", "format", "overlap", "model", *QUALITIES)
     params = RewardsParams.model_validate({"weights": dict(zip(names, weights, strict=True))})
     worse = tuple(value * share for value, share in zip(others, less, strict=True))
     said = [(*worse, *quality[0]), (*others, *quality[1])]
@@ -360,9 +360,12 @@ def test_quality_never_lifts_a_failing_program_above_a_passing_one_that_others_v
 @given(said=st.lists(st.tuples(SHARE, SHARE), min_size=2, max_size=2), weights=st.tuples(WEIGHT, WEIGHT, WEIGHT))
 def test_only_passing_rules_others_out_too(said, weights) -> None:
     params = RewardsParams.model_validate(
-        {"weights": dict(zip(("tests", "format", "judge"), weights, strict=True)), "only_passing": ["format", "judge"]}
+        {
+            "weights": dict(zip(("tests", "format", "overlap"), weights, strict=True)),
+            "only_passing": ["format", "overlap"],
+        }
     )
-    fails, passes = rated_as([sample("ppf"), sample("ppp")], said, ("format", "judge"), params)
+    fails, passes = rated_as([sample("ppf"), sample("ppp")], said, ("format", "overlap"), params)
     assert fails < passes
 
 

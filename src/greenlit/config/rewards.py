@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
+from greenlit.config.feedback import JudgeParams
 from greenlit.config.section import Section
 
 RewardName = Literal[
@@ -122,6 +123,8 @@ class RewardsParams(Section):
     """A reward of your own, `path.py:function`; see rewards/custom.py."""
     custom_timeout_s: float = Field(default=10.0, gt=0)
     """Wall-clock seconds that function may take for a batch."""
+    judge: JudgeParams | None = None
+    """The AI judge, where `judge` has a weight."""
     model: str = "assets/models/base"
     """Folder of the learned reward (a result of `reward_models`); the base stands for none."""
 
@@ -148,6 +151,12 @@ class RewardsParams(Section):
         if custom is not None and not _CUSTOM.fullmatch(custom):
             raise ValueError(f"must be path.py:function (found {custom[:60]!r})")
         return custom
+
+    @model_validator(mode="after")
+    def _judge_is_used(self) -> "RewardsParams":
+        if ("judge" in self.weights) != (self.judge is not None):
+            raise ValueError("weights.judge and `judge: {model: ...}` go together; weight 0 measures it only")
+        return self
 
     @model_validator(mode="after")
     def _custom_is_used(self) -> "RewardsParams":

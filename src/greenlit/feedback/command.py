@@ -50,7 +50,7 @@ def judges_of(params: Params) -> list[JudgeParams]:
     Raises:
         ConfigError: it names none.
     """
-    named = [getattr(params.rewards, "judge", None), params.build.ai.judge if params.build.ai else None]
+    named = [params.rewards.judge, params.build.ai.judge if params.build.ai else None]
     unlike = {json.dumps(identity_of(judge), sort_keys=True): judge for judge in named if judge is not None}
     if not unlike:
         raise ConfigError(

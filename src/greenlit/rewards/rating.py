@@ -11,6 +11,7 @@ from greenlit.rewards.custom import custom
 from greenlit.rewards.documentation import documentation
 from greenlit.rewards.form import form
 from greenlit.rewards.hybrid import counted, hybrid
+from greenlit.rewards.judge import judge
 from greenlit.rewards.length import length
 from greenlit.rewards.overlap import overlap
 from greenlit.rewards.runs import execution
@@ -32,6 +33,7 @@ REWARDS: Mapping[str, Reward] = {
     "overlap": overlap,
     "length": length,
     "custom": custom,
+    "judge": judge,
 }
 """Name in `rewards.weights` -> the function."""
 
