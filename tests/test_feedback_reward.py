@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 from ai_server import Answer, Server, by_rule, programs_in, serve
 
-from greenlit.config import JudgeParams
+from greenlit.config import JudgeParams, RewardsParams
 from greenlit.errors import ConfigError, DataError
 from greenlit.feedback.reward import judge_reward
+from greenlit.rewards.judge import require_permitted
+from greenlit.rewards.rating import rate
+from greenlit.rewards.sample import Sample
 from greenlit.types import AssertTest, Problem
 
 PROBLEM = Problem(
@@ -56,3 +59,19 @@ def test_what_is_missing_is_told(server: Server) -> None:
 def test_a_weight_above_0_needs_a_calibration(server: Server) -> None:
     with pytest.raises(ConfigError, match=r"rewards\.judge: m with rubric v1: is not calibrated on ds"):
         judge_reward([PROBLEM], PARAMS, dataset="ds", weight=0.1)
+
+
+def test_it_is_one_of_the_rewards_of_params_yaml(server: Server) -> None:
+    judge = JudgeParams(model="one of params.yaml", attempts=1)
+    params = RewardsParams(weights={"judge": 1.0, "syntax": 0.0}, judge=judge)
+    samples = [Sample(PROBLEM, text=code, code=code) for code in ("def f(x): return x + 1", "def f(x): return x")]
+    assert [found.reward for found in rate(samples, params)] == [0.7, 0.3]
+    with pytest.raises(ConfigError, match="is not calibrated on ds"):
+        require_permitted(params, "ds")
+    require_permitted(params.model_copy(update={"weights": {"judge": 0.0, "tests": 1.0}}), "ds")
+
+
+@pytest.mark.parametrize("content", [{"weights": {"judge": 1}}, {"judge": {"model": "m"}}])
+def test_judge_and_its_weight_go_together(content: dict) -> None:
+    with pytest.raises(ValueError, match="go together"):
+        RewardsParams.model_validate(content)
