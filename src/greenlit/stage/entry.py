@@ -42,8 +42,8 @@ def run_stage(main: Callable[[], None]) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
     name = Path(sys.argv[0]).stem
     words = [part for word in sys.argv[1:] for part in word.split("=", 1)]
-    if "--method" in words[:-1]:
-        name += f"@{words[words.index('--method') + 1]}"
+    for flag in {"--method", "--name"} & set(words[:-1]):
+        name += f"@{words[words.index(flag) + 1]}"
 
     def alone() -> None:
         with only_one(f"stage {name}"):
