@@ -57,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, per_method=True)
+    run_stage(main, "--method")

@@ -81,6 +81,10 @@ class Paths:
         """Results of one training run."""
         return Path("results") / self.experiment / name
 
+    def reward_model(self, name: str) -> Path:
+        """Results of one learned reward."""
+        return Path("results") / self.experiment / "reward_models" / name
+
     def log(self, name: str, file: str) -> Path:
         """A log of one training run, e.g. `training_log.jsonl`."""
         return self.method(name) / "logs" / file

@@ -46,7 +46,7 @@ from greenlit.config.training import (
     TrainingParams,
     VllmParams,
 )
-from greenlit.config.yaml_file import read_yaml
+from greenlit.config.yaml_file import parse_yaml, read_yaml
 
 __all__ = [
     "PARAMS",
@@ -89,5 +89,6 @@ __all__ = [
     "method_of",
     "parse_params",
     "parse_reward_model",
+    "parse_yaml",
     "read_yaml",
 ]

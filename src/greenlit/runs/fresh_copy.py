@@ -6,7 +6,7 @@ verdicts found before are its own, so that nothing is restored from what is ther
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def make_copy(record: dict[str, Any], file: Path) -> Copy:
     if commit:
         _check_out(commit, folder)
     else:
-        _copy_files(folder)
+        copy_files(folder)
     _settle(record, folder)
     write_json(copy._note, {"key": key, "finished": False})
     return copy
@@ -104,7 +104,8 @@ def files_here(new_in: Sequence[str] = CODE) -> list[Path]:
     return [Path(name) for name in names if Path(name).is_file()]
 
 
-def _copy_files(folder: Path) -> None:
+def copy_files(folder: Path) -> None:
+    """The project's files, as they are here now, under a git of their own."""
     for path in files_here():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +119,12 @@ def _settle(record: dict[str, Any], folder: Path) -> None:
         yaml.safe_dump(record["params"], stream, sort_keys=False)
     (folder / "dvc.lock").unlink(missing_ok=True)
     (folder / ".dvc/config.local").write_text("[cache]\n    dir = cache\n", encoding="utf-8")
-    for named in (record["params"]["dataset"]["path"], record["params"]["base"]["model"]):
+    link_local(folder, (record["params"]["dataset"]["path"], record["params"]["base"]["model"]))
+
+
+def link_local(folder: Path, names: Iterable[str | None]) -> None:
+    """Files and folders here that git does not track, and that the copy needs under the same names."""
+    for named in names:
         if named and not Path(named).is_absolute() and Path(named).exists() and not (folder / named).exists():
             (folder / named).parent.mkdir(parents=True, exist_ok=True)
             (folder / named).symlink_to(Path(named).resolve())

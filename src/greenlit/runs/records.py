@@ -180,6 +180,11 @@ def outs_of(root: Path, names: list[str]) -> Stages:
     }
 
 
+def stages_outs(root: Path) -> set[str]:
+    """Paths of all outs that dvc.lock in a project's folder notes."""
+    return {out["path"] for stage in _locked(root).values() for out in stage.get("outs", [])}
+
+
 def _out(out: Mapping[str, Any], cache: Path) -> dict[str, Any]:
     """A file's hash, or a folder's with that of every file in it, which DVC's cache lists."""
     listing = cached(cache, out["md5"])

@@ -32,13 +32,13 @@ _STAGE_OF_DVC, _ROOT_OF_DVC = "DVC_STAGE", "DVC_ROOT"
 _COPIES_OF_DVC = Path(".dvc/tmp/exps")
 
 
-def run_stage(main: Callable[[], None], per_method: bool = False) -> None:
+def run_stage(main: Callable[[], None], option: str | None = None) -> None:
     """Run a stage's `main` as a process: alone, stoppable, and not longer than the DVC that started it.
 
     Args:
-        per_method: the stage is there once per method, and `main` reads `--method NAME` from the command line.
+        option: of a stage that is there several times, which `main` reads from the command line: `--method`, `--name`.
     """
-    given = _arguments(sys.modules[main.__module__].__doc__ or "", per_method)
+    given = _arguments(sys.modules[main.__module__].__doc__ or "", option)
     if given.debug:
         sys.argv.remove("--debug")
         os.environ[DEBUG] = "1"
@@ -46,7 +46,7 @@ def run_stage(main: Callable[[], None], per_method: bool = False) -> None:
     _settle_in_copy()
     source = str(Path(__file__).resolve().parents[2])  # what the stage starts runs the code that it runs itself
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
-    name = Path(sys.argv[0]).stem + (f"@{given.method}" if per_method else "")
+    name = Path(sys.argv[0]).stem + (f"@{given.name}" if option else "")
 
     def alone() -> None:
         with only_one(f"stage {name}"):
@@ -55,7 +55,7 @@ def run_stage(main: Callable[[], None], per_method: bool = False) -> None:
     exit_cleanly(alone)
 
 
-def _arguments(description: str, per_method: bool) -> argparse.Namespace:
+def _arguments(description: str, option: str | None) -> argparse.Namespace:
     """The command line of a stage; anything it does not know ends here, before the stage touches a file."""
     parser = argparse.ArgumentParser(
         prog=f"python -m tasks.{Path(sys.argv[0]).stem}",
@@ -63,8 +63,8 @@ def _arguments(description: str, per_method: bool) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    if per_method:
-        parser.add_argument("--method", required=True, help="name under `methods` in params.yaml")
+    if option:
+        parser.add_argument(option, dest="name", required=True, metavar="NAME", help="as params.yaml names it")
     parser.add_argument("--debug", action="store_true", help="show the traces of faults")
     return parser.parse_args()
 

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from greenlit.config import DpoParams, SftParams
 from greenlit.errors import DataError
-from greenlit.jsonl import read_rows
+from greenlit.jsonl import read_numbered_rows, read_rows
 from greenlit.types import NBest, Pair
 
 
@@ -27,6 +29,33 @@ def training_rows(params: DpoParams | SftParams, end: str) -> list[dict[str, Any
             else f"{path}: nothing to learn from (no program passes)",
             hint=f"{path.parent / 'manifest.json'} counts the verdicts: where none passes, sample more (generate.n) or "
             "start from a stronger model; where all pass, raise generate.temperature or give harder problems",
+        )
+    return rows
+
+
+class Preference(BaseModel):
+    """What is read of a preference pair, ours or anyone's: TRL's columns, all else is left alone."""
+
+    prompt: str | list[dict[str, str]]
+    chosen: str | list[dict[str, str]]
+    rejected: str | list[dict[str, str]]
+
+
+def preference_rows(path: Path) -> list[dict[str, Any]]:
+    """Preference pairs of any origin.
+
+    Raises:
+        DataError: the file is missing, malformed or empty, or both sides of a pair are the same.
+    """
+    rows = []
+    for number, row in read_numbered_rows(path, Preference):
+        if row.chosen == row.rejected:
+            raise DataError(f"{path}:{number}: chosen and rejected are the same", hint="leave the pair out")
+        rows.append(row.model_dump())
+    if not rows:
+        raise DataError(
+            f"{path}: nothing to learn from (no pairs)",
+            hint="a pair is a line {prompt, chosen, rejected}; `greenlit run --only rl_build` makes some by execution",
         )
     return rows
 

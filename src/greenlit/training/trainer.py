@@ -195,8 +195,9 @@ def trained(
         lora: peft's configuration, or None.
         resumable: can a run go on from the state after this step?
     """
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
 
+    disable_progress_bars()
     kept, held = rows
     checkpoints = Checkpoints(work, params.keep_checkpoints)
     newest = checkpoints.newest()
@@ -207,7 +208,8 @@ def trained(
         def on_step(step: int, metrics: Any) -> None:
             watch(step, metrics)
             log(step, metrics)
-            bar.advance(step - bar.done)
+            if step > bar.done:
+                bar.advance(step - bar.done)
 
         trainer = trainer_class(
             model=model,
@@ -225,6 +227,7 @@ def trained(
         )
         silence(trainer)
         order_module_names(trainer.model)
+        set_adapter_dropout(trainer.model, params)
         with watch.forgetting(checkpoints):
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
             watch.require_sound(trainer.model)
@@ -264,6 +267,20 @@ def order_module_names(model: Any) -> None:
     for config in getattr(model, "peft_config", {}).values():
         if isinstance(config.target_modules, set):
             config.target_modules = sorted(config.target_modules)
+
+
+def set_adapter_dropout(model: Any, params: TrainingParams) -> None:
+    """Turn the adapter's dropout on again, which TRL's preference trainers turn off with all the rest.
+
+    Their reference is the model without its adapter: it stays without dropout, as they want it.
+    """
+    import torch
+
+    if params.lora is None:
+        return
+    for path, module in model.named_modules():
+        if "lora_dropout" in path.split(".") and isinstance(module, torch.nn.Dropout):
+            module.p = params.lora.dropout
 
 
 def silence(trainer: Any) -> None:
