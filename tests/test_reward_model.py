@@ -11,17 +11,20 @@ import faults
 import numpy as np
 import pytest
 
-from greenlit.config import LoraParams, RewardModelParams
+from greenlit.config import LoraParams, RewardModelParams, RewardsParams
 from greenlit.errors import ConfigError, DataError, MismatchError
 from greenlit.jsonl import read_json, write_json
 from greenlit.models import load_tokenizer, weights_sha256
 from greenlit.problems.prompts import prompt_ids
 from greenlit.rewards.model import FACTS, LearnedReward, raw_scores, sequence_ids
+from greenlit.rewards.rating import rate
+from greenlit.rewards.sample import Sample
 from greenlit.stage.stopping import Stopped, stoppable
 from greenlit.training import checkpoints, reward_model
 from greenlit.training.reward_accuracy import accuracy, baseline_of, measured
 from greenlit.training.reward_model import train_reward_model, trl_arguments
 from greenlit.training.rows import preference_rows
+from greenlit.types import AssertTest, Problem
 
 PARAMS = RewardModelParams(
     reads="pairs.jsonl", start="base", learning_rate=1e-2, batch_size=8, epochs=4, max_length=64, eval_steps=4,
@@ -321,3 +324,12 @@ def test_scores_that_are_no_numbers_stay_so(learned, tmp_path) -> None:
     for weights in reward._model.parameters():
         weights.data.fill_(float("nan"))
     assert math.isnan(reward.scores(["q\n"], ["a"])[0])
+
+
+def test_it_is_one_of_the_rewards_of_params_yaml(learned) -> None:
+    problem = Problem(task_id="p", prompt="q1\n", entry_point="f", tests=[AssertTest(code="assert f(1) == 2")])
+    samples = [Sample(problem, text=text, code=text) for text in ("aaaa", "zz", "a" * 500)]
+    params = RewardsParams(weights={"model": 1.0, "syntax": 0.0}, model=str(learned[0] / "model"))
+    direct = LearnedReward(learned[0] / "model").scores([samples[0].prompt] * 3, [sample.text for sample in samples])
+    assert [found.reward for found in rate(samples, params)] == direct
+    assert direct[2] is None

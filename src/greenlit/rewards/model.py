@@ -9,13 +9,16 @@ A completion that ran out of tokens is read as if it had ended there.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from greenlit.config import RewardsParams
 from greenlit.errors import DataError
 from greenlit.jsonl import read_json
 from greenlit.models import load_tokenizer, load_weights
 from greenlit.problems.prompts import prompt_ids
+from greenlit.rewards.sample import Sample
 
 FACTS = "reward.json"
 """Beside the weights: {"max_length", "mean", "std"}."""
@@ -29,6 +32,23 @@ def sequence_ids(tokenizer: Any, prompt: Prompt, completion: Completion) -> list
     text = text.removesuffix(tokenizer.eos_token)
     written = tokenizer(text, add_special_tokens=False)["input_ids"]
     return [*prompt_ids(tokenizer, prompt), *written, tokenizer.eos_token_id]
+
+
+def model(samples: Sequence[Sample], params: RewardsParams) -> list[float | None]:
+    """What the reward model in `rewards.model` says.
+
+    Raises:
+        DataError: there is none.
+    """
+    completions: list[Completion] = [
+        [{"role": "assistant", "content": sample.text}] if sample.chat else sample.text for sample in samples
+    ]
+    return _learned(Path(params.model)).scores([sample.prompt for sample in samples], completions)
+
+
+@cache
+def _learned(folder: Path) -> "LearnedReward":
+    return LearnedReward(folder)
 
 
 class LearnedReward:

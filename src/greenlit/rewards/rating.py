@@ -13,6 +13,7 @@ from greenlit.rewards.form import form
 from greenlit.rewards.hybrid import counted, hybrid
 from greenlit.rewards.judge import judge
 from greenlit.rewards.length import length
+from greenlit.rewards.model import model
 from greenlit.rewards.overlap import overlap
 from greenlit.rewards.runs import execution
 from greenlit.rewards.sample import Rated, Reward, Sample
@@ -34,6 +35,7 @@ REWARDS: Mapping[str, Reward] = {
     "length": length,
     "custom": custom,
     "judge": judge,
+    "model": model,
 }
 """Name in `rewards.weights` -> the function."""
 
