@@ -106,11 +106,14 @@ class Rollouts(Trainer):
         same pieces. Held-out problems have the same every time."""
         import torch
 
-        device = self.accelerator.device
         step = self.state.global_step if self.model.training else "held out"
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with torch.random.fork_rng(self._devices()):
             torch.manual_seed(random.Random(f"{self.args.seed} {step} {self._draw} {piece}").getrandbits(60))
             yield
+
+    def _devices(self) -> list[Any]:
+        """Whose random numbers are kept, beside the CPU's."""
+        return [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
 
     def _submit(self, prompts: list[Any], generated: tuple[Any, ...], task_ids: list[str]) -> None:
         """To the judge, which goes on while log-probabilities are computed, or the next piece is written."""
@@ -210,9 +213,11 @@ class Rollouts(Trainer):
         return self._sum(count) / self._sum(of)
 
     def evaluate(self, *arguments: Any, **keywords: Any) -> dict[str, float]:
-        """TRL's, with its time measured."""
+        """TRL's, with its time measured; it leaves the training's random numbers as they are."""
+        import torch
+
         self._measured = itertools.count()
-        with self.clock.measured("evaluate_s"):
+        with torch.random.fork_rng(self._devices()), self.clock.measured("evaluate_s"):
             return super().evaluate(*arguments, **keywords)
 
     def mean_rewards(self, rows: Sequence[Mapping[str, Any]]) -> list[float]:
