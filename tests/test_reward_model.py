@@ -16,7 +16,7 @@ from greenlit.errors import ConfigError, DataError, MismatchError
 from greenlit.jsonl import read_json, write_json
 from greenlit.models import load_tokenizer, weights_sha256
 from greenlit.problems.prompts import prompt_ids
-from greenlit.rewards.model import FACTS, LearnedReward, raw_scores, sequence_ids
+from greenlit.rewards.learned import FACTS, LearnedReward, raw_scores, sequence_ids
 from greenlit.rewards.rating import rate
 from greenlit.rewards.sample import Sample
 from greenlit.stage.stopping import Stopped, stoppable

@@ -22,7 +22,7 @@ from greenlit.errors import ConfigError, DataError, MismatchError
 from greenlit.jsonl import atomic_write, write_json
 from greenlit.merging.lora import TOLERANCE, TOLERANCE_HALF
 from greenlit.models import load_tokenizer, load_weights, resolve, weights_sha256
-from greenlit.rewards.model import FACTS, LearnedReward, raw_scores, sequence_ids
+from greenlit.rewards.learned import FACTS, LearnedReward, raw_scores, sequence_ids
 from greenlit.stage.hardware import made_with
 from greenlit.stage.workspace import atomic_folder, sha256_file, work_dir
 from greenlit.tracking.runs import Run
