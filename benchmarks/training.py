@@ -20,6 +20,7 @@ import argparse
 import itertools
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -78,6 +79,7 @@ def trained(project: Project, raw: dict[str, Any], name: str, side: str) -> Took
     """One training, as a process of its own."""
     script = Path(__file__).with_name("training_run.py").resolve()
     root = project.folder.resolve()
+    shutil.rmtree(root / ".work/train", ignore_errors=True)  # a run that is there already would be gone on with
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(root / "src"), str(root)])}
     with tempfile.TemporaryDirectory(prefix="greenlit-training-") as folder:
         out, log = Path(folder) / "ends.json", Path(folder) / "log"

@@ -28,10 +28,11 @@ from greenlit.paths import Paths
 from greenlit.rewards.judge import require_permitted
 from greenlit.stage.entry import run_stage
 from greenlit.stage.hardware import limit_threads, made_with, quiet_libraries
-from greenlit.stage.workspace import atomic_folder, sha256_file, sha256_path, work_dir
+from greenlit.stage.workspace import atomic_folder, part_of, sha256_file, sha256_path, work_dir, work_folder
 from greenlit.tracking.runs import Run, tracked
 from greenlit.training.callbacks import TrainingLog
 from greenlit.training.checkpoints import Checkpoints, copy_checkpoints
+from greenlit.training.launch import is_first, launch, processes, shared_out, to_launch
 from greenlit.training.methods import METHODS, REWARDS_MEAN
 from greenlit.training.online import reads_besides, train_online
 from greenlit.training.rows import training_rows
@@ -47,6 +48,7 @@ def run(params: Params, name: str, out: Path, open_run: Callable[[Path], Abstrac
         open_run: opens the tracked run, given the folder of unfinished results.
     """
     method = method_of(params, name)
+    share = shared_out(method, processes())
     start, reads = resolve(Path(method.start)), Path(method.reads)
     settings = {"experiment": params.experiment, "name": name, "seed": params.seed, **method.model_dump()}
     besides: list[Path] = []
@@ -55,12 +57,16 @@ def run(params: Params, name: str, out: Path, open_run: Callable[[Path], Abstrac
         require_permitted(params.rewards, params.dataset.name)
         settings |= {"annotate": params.annotate.model_dump(), "rewards": params.rewards.model_dump()}
         besides = reads_besides(params.rewards)
-        train = partial(train_online, METHODS[method.method], method, params.annotate, params.rewards)
+        train = partial(train_online, METHODS[method.method], share, params.annotate, params.rewards)
     else:
         rows = training_rows(method, load_tokenizer(start).eos_token)
-        train = partial(METHODS[method.method], method, rows)
+        train = partial(METHODS[method.method], share, rows)
+    inputs = [reads, start, *besides]
+    if not is_first():  # the first of several processes writes
+        train(start, work_folder("train", settings, inputs), part_of(out / "adapter"), params.seed, lambda *_: None)
+        return
     with (
-        work_dir("train", settings, [reads, start, *besides]) as work,
+        work_dir("train", settings, inputs) as work,
         open_run(work) as tracker,
         atomic_folder(out / "adapter") as adapter,
         TrainingLog(out / "logs") as log,
@@ -100,6 +106,9 @@ def keep_file(found: Path, out: Path) -> None:
 def main() -> None:
     """Run as params.yaml says."""
     params, name = load_params_and_method(__doc__)
+    if to_launch():
+        launch("tasks.train", "--method", name)
+        return
     quiet_libraries()
     limit_threads(1)
     online = isinstance(method_of(params, name), OnlineParams)

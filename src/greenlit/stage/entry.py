@@ -14,7 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from greenlit.errors import GreenlitError, WorldError
@@ -27,6 +27,8 @@ EXIT_CODE_FILE = "GREENLIT_EXIT_CODE_FILE"
 """Environment variable: where to leave the exit code, for a caller that DVC hides it from."""
 DEBUG = "GREENLIT_DEBUG"
 """Environment variable: 1 shows the traces of faults."""
+LAUNCHED = "GREENLIT_LAUNCHED"
+"""Environment variable of the processes that a stage started to run on several, and whose lock it holds."""
 TRACE = WORK / "last_error.txt"
 _STAGE_OF_DVC, _ROOT_OF_DVC = "DVC_STAGE", "DVC_ROOT"
 _COPIES_OF_DVC = Path(".dvc/tmp/exps")
@@ -49,7 +51,7 @@ def run_stage(main: Callable[[], None], option: str | None = None) -> None:
     name = Path(sys.argv[0]).stem + (f"@{given.name}" if option else "")
 
     def alone() -> None:
-        with only_one(f"stage {name}"):
+        with nullcontext() if LAUNCHED in os.environ or _rank() else only_one(f"stage {name}"):
             main()
 
     exit_cleanly(alone)
@@ -71,8 +73,13 @@ def _arguments(description: str, option: str | None) -> argparse.Namespace:
 
 def _end_with_dvc() -> None:
     """SIGTERM for us when DVC dies: killed, it would leave us running beside whoever starts next."""
-    if _STAGE_OF_DVC in os.environ:
+    if _STAGE_OF_DVC in os.environ or LAUNCHED in os.environ:
         end_with_parent()
+
+
+def _rank() -> int:
+    """Which of several processes this is."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def _settle_in_copy() -> None:
@@ -149,10 +156,11 @@ def exit_cleanly(main: Callable[[], None]) -> None:
 
 def _leave(code: int, message: str | None) -> None:
     if message:
-        print(message, file=sys.stderr)
+        print(f"process {_rank()}: {message}" if _rank() else message, file=sys.stderr)
     if EXIT_CODE_FILE in os.environ:
-        with suppress(OSError):  # on a full disk the caller falls back on the code that it sees
-            Path(os.environ[EXIT_CODE_FILE]).write_text(str(code))
+        # on a full disk the caller falls back on the code that it sees; of several processes the first one's counts
+        with suppress(OSError), Path(os.environ[EXIT_CODE_FILE]).open("x") as file:
+            file.write(str(code))
     sys.exit(code)
 
 

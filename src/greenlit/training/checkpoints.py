@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from greenlit.training.launch import anyone, is_first, wait_for_all
+
 COMPLETE = "complete"
 SAVE_EVERY = "GREENLIT_SAVE_EVERY_S"
 """Environment variable: seconds between checkpoints; 0 writes one at every step."""
@@ -35,7 +37,7 @@ class Checkpoints:
 
     def newest(self) -> Path | None:
         """The checkpoint to go on from; torn ones are removed."""
-        for path in self.folder.glob("checkpoint-*"):
+        for path in self.folder.glob("checkpoint-*") if is_first() else ():
             if not (path / COMPLETE).exists():
                 shutil.rmtree(path)
         found = self.kept()
@@ -98,12 +100,14 @@ def checkpoint_callback(
             self.wanted = self.wanted or (every is not None and step % every == 0)
             if not last and not allowed(step):
                 return
-            if stopping():
+            stopped = stopping()
+            if stopped:
                 control.should_training_stop = True
-            if self.wanted or checkpoints.due() or stopping() or last:
+            if self.wanted or anyone(checkpoints.due()) or stopped or last:
                 control.should_save, self.wanted = True, False
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            wait_for_all()  # each process adds its random state
             if state.is_world_process_zero:
                 checkpoints.saved(state.global_step)
 

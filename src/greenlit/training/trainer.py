@@ -10,12 +10,12 @@ from greenlit.errors import ConfigError, DataError
 from greenlit.models import load_tokenizer, load_weights
 from greenlit.problems.prompts import prompt_ids
 from greenlit.stage.progress import progress
-from greenlit.stage.stopping import postponed
 from greenlit.training.advice import Watch, memory_told
 from greenlit.training.arguments import lora_config
 from greenlit.training.callbacks import Log, is_measurement, measure_callback, repeatable, step_callback
 from greenlit.training.checkpoints import Checkpoints, checkpoint_callback
 from greenlit.training.holdout import Row, hold_out, problem_of
+from greenlit.training.launch import postponed_for_all, processes
 
 COMPLETIONS = ("completion", "chosen", "rejected")
 """Columns of a row that hold what a model is to write, or not."""
@@ -108,8 +108,8 @@ def _longest(row: Row, columns: tuple[str, ...], tokenizer: Any) -> int:
 
 
 def steps_in(rows: int, params: TrainingParams) -> int:
-    """Optimizer steps of a run on one process."""
-    batches = math.ceil(rows / params.batch_size)
+    """Optimizer steps of a run."""
+    batches = math.ceil(rows / (params.batch_size * processes()))
     steps = math.ceil(math.ceil(batches / params.accumulate) * params.epochs)
     return steps if params.max_steps is None else params.max_steps
 
@@ -203,7 +203,7 @@ def trained(
     newest = checkpoints.newest()
     watch = Watch(method, params, loss_tells)
     arguments.eval_on_start = bool(held) and newest is None
-    with progress(f"train {method}", steps, "steps") as bar, postponed() as stopping:
+    with progress(f"train {method}", steps, "steps") as bar, postponed_for_all() as stopping:
 
         def on_step(step: int, metrics: Any) -> None:
             watch(step, metrics)
