@@ -111,7 +111,7 @@ def test_problems_verdicts_and_pairs_do_not_depend_on_processes(ran: Path, monke
         path.unlink()
     prepare.run(params, paths)
     annotate.run(params.annotate, paths.problems("train"), paths.candidates, paths.annotated, paths.timings)
-    build.run(params.build, params.seed, paths.problems("train"), paths.annotated, Path("assets/models/base"), paths.rl)
+    build.run(params, paths)
     assert {path: path.read_bytes() for path in expected} == expected
 
 
