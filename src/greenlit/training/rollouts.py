@@ -178,7 +178,8 @@ class Rollouts(Trainer):
         all_kept = self._sum(kept)
         if not all_kept:
             return batch
-        rows = rows_to_keep(varied_G, self._params.group_size, self.args.steps_per_generation)
+        ways = varied_G, self._params.group_size, self.args.steps_per_generation
+        rows = rows_to_keep(*ways, least=self._most(len(rows_to_keep(*ways))))  # as many on every process
         batch = picked(batch, rows)
         if "num_items_in_batch" not in batch or self.loss_type != "dapo":  # there the loss is a mean over rows
             batch["advantages"] = batch["advantages"] * (len(rows) * self.accelerator.num_processes / all_kept)
