@@ -22,6 +22,7 @@ def test_chunks_stay_equal() -> None:
     assert rows_to_keep([True, False, True], 2, chunks=1) == [0, 1, 4, 5]
     assert rows_to_keep([True, False, True], 2, chunks=3) == [0, 1, 4, 5, 2, 3]
     assert rows_to_keep([False, False], 2, chunks=3) == [0, 1, 2]
+    assert rows_to_keep([True, False, False], 2, chunks=1, least=4) == [0, 1, 2, 3]
 
 
 def batch(rows: int, prompt: int, completion: int, first: int) -> dict:

@@ -30,11 +30,11 @@ def rows_of(groups: Sequence[int], size: int) -> list[int]:
     return [group * size + place for group in groups for place in range(size)]
 
 
-def rows_to_keep(varied_G: Sequence[bool], size: int, chunks: int) -> list[int]:
-    """Rows of the varied groups, and as many others as make equal chunks, at least one row each."""
+def rows_to_keep(varied_G: Sequence[bool], size: int, chunks: int, least: int = 0) -> list[int]:
+    """Rows of the varied groups, and as many others as make equal chunks, at least one row each, and `least` rows."""
     good = rows_of([group for group, is_varied in enumerate(varied_G) if is_varied], size)
     others = rows_of([group for group, is_varied in enumerate(varied_G) if not is_varied], size)
-    wanted = max(chunks, math.ceil(len(good) / chunks) * chunks)
+    wanted = max(chunks, least, math.ceil(len(good) / chunks) * chunks)
     return good + others[: wanted - len(good)]
 
 

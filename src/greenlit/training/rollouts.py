@@ -178,7 +178,8 @@ class Rollouts(Trainer):
         all_kept = self._sum(kept)
         if not all_kept:
             return batch
-        rows = rows_to_keep(varied_G, self._params.group_size, self.args.steps_per_generation)
+        ways = varied_G, self._params.group_size, self.args.steps_per_generation
+        rows = rows_to_keep(*ways, least=self._most(len(rows_to_keep(*ways))))  # as many on every process
         batch = picked(batch, rows)
         if "num_items_in_batch" not in batch or self.loss_type != "dapo":  # there the loss is a mean over rows
             batch["advantages"] = batch["advantages"] * (len(rows) * self.accelerator.num_processes / all_kept)
@@ -217,7 +218,7 @@ class Rollouts(Trainer):
         import torch
 
         self._measured = itertools.count()
-        with torch.random.fork_rng(self._devices()), self.clock.measured("evaluate_s"):
+        with torch.random.fork_rng(self._devices()), self.clock.apart("evaluate_s"):
             return super().evaluate(*arguments, **keywords)
 
     def mean_rewards(self, rows: Sequence[Mapping[str, Any]]) -> list[float]:
@@ -237,6 +238,7 @@ class Rollouts(Trainer):
             self._scored([copy.copy(row) for row in batch for _ in range(size)], draw=start)
             means += [_mean_known(self._rewards_B[group * size : (group + 1) * size]) for group in range(len(batch))]
         self._metrics["eval"].clear()
+        self.clock.taken()
         found = gather_object(list(zip(range(this, len(padded), processes), means, strict=True)))
         return [mean for _, mean in sorted(found)][: len(rows)]
 
@@ -262,6 +264,16 @@ class Clock:
             yield
         finally:
             self._spent[name] = self._spent.get(name, 0.0) + time.perf_counter() - start
+
+    @contextmanager
+    def apart(self, name: str) -> Iterator[None]:
+        """The same for a block whose own parts are no parts of the step."""
+        before, self._spent = self._spent, {}
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._spent = {**before, name: time.perf_counter() - start}
 
     def taken(self) -> dict[str, float]:
         """What was spent since the last time it was asked for."""
