@@ -114,8 +114,9 @@ def main() -> None:
     online = isinstance(method_of(params, name), OnlineParams)
 
     def open_run(work: Path) -> AbstractContextManager[Run]:
-        sections = ("methods", "annotate", "rewards") if online else ("methods",)
-        return tracked(params, "train", *sections, method=name, work=work, live=True)
+        if online:
+            return tracked(params, "train", "methods", "annotate", "rewards", method=name, work=work, live=True)
+        return tracked(params, "train", "methods", method=name, work=work, live=True)
 
     run(params, name, Paths.of(params).method(name), open_run)
 

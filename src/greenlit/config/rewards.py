@@ -114,11 +114,17 @@ class RewardsParams(Section):
     only_passing: list[RewardName] = []
     """Rewards that count only for programs that pass, beside speed, style, documentation and complexity."""
     tests: TestsParams = TestsParams()
+    """Of the reward `tests`."""
     speed: SpeedParams = SpeedParams()
+    """Of `speed`."""
     style: StyleParams = StyleParams()
+    """Of `style`."""
     complexity: ComplexityParams = ComplexityParams()
+    """Of `complexity`."""
     format: FormatParams = FormatParams()
+    """Of `format`."""
     length: LengthParams = LengthParams()
+    """Of `length`."""
     custom: str | None = None
     """A reward of your own, `path.py:function`; see rewards/custom.py."""
     custom_timeout_s: float = Field(default=10.0, gt=0)

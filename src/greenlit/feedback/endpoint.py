@@ -196,14 +196,15 @@ def _wait_s(fault: _Fault, attempt: int) -> float:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds, from a number of them or a date; None where neither is said."""
+    """Seconds, from a number of them, or a date against the answer's own; None where neither is said."""
     said = headers.get("retry-after", "")
     try:
         return max(0.0, float(said))
     except ValueError:
         pass
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(said).timestamp() - time.time())
+        then, now = (email.utils.parsedate_to_datetime(date) for date in (said, headers.get("date", "")))
+        return max(0.0, (then - now).total_seconds())
     except (ValueError, TypeError):
         return None
 
