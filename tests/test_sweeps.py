@@ -110,7 +110,7 @@ def test_in_a_copy_of_dvc_settings_and_runs_are_those_of_the_checkout(tmp_path: 
     assert (copy / ".work/tracking").resolve() == tmp_path / ".work/tracking"
     for name in ("GREENLIT_TEST_SETTING", "MLFLOW_TRACKING_URI", "GREENLIT_CACHE"):
         monkeypatch.delenv(name)
-    assert os.environ["PYTHONPATH"].startswith(f"{Path(entry.__file__).parent.parent}{os.pathsep}")
+    assert os.environ["PYTHONPATH"].startswith(f"{Path(entry.__file__).parents[2]}{os.pathsep}")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somewhere")
     entry.run_stage(lambda: None)
     assert os.environ["MLFLOW_TRACKING_URI"] == "http://somewhere"
