@@ -31,7 +31,8 @@ def main() -> None:
     params = PpoParams(
         method="ppo", reads="problems.jsonl", start="base", learning_rate=1e-2, batch_size=share, group_size=2,
         minibatch_size=share // 2, accumulate=2, max_new_tokens=4, max_length=64, max_steps=3, epochs=10.0, beta=0.05,
-        kl="adaptive", curriculum="easy_first", lora=LoraParams(r=4, alpha=8), entropy_coef=0.01, eval_rows=2, eval_steps=2,
+        kl="adaptive", curriculum="easy_first", lora=LoraParams(r=4, alpha=8), entropy_coef=0.01, eval_rows=2,
+        eval_steps=2,
     )  # fmt: skip
     rows: list[dict[str, float]] = []
     (folder / "work").mkdir(parents=True, exist_ok=True)

@@ -391,7 +391,7 @@ def test_check_names_the_first_difference_and_runs_nothing(ran: Path) -> None:
     Path("results/tiny/dpo/merged/model.safetensors").unlink()
     told = workspace.greenlit(ran, "reproduce", "tiny", "--check", code=1).stdout
     assert re.search(
-        r"differs: 2 of 36 outs, first in stage build: \S+pairs.jsonl: record 2: chosen_idx: \d+ -> 99", told
+        r"differs: 2 of 40 outs, first in stage build: \S+pairs.jsonl: record 2: chosen_idx: \d+ -> 99", told
     )
     assert "model.safetensors: missing now" in told
     assert "nothing that is recorded has changed since; `greenlit reproduce tiny-" in told
@@ -415,7 +415,7 @@ def test_the_tiny_preset_gives_the_same_again(ran: Path) -> None:
     before = sha256_tree(Path("assets")), sha256_tree(Path("results")), Path("mlflow.db").read_bytes()
     done = workspace.greenlit(ran, "reproduce", "tiny")
     assert re.search(r"params\s+seed\s+0\s+5", done.stdout)
-    assert "identical: 36 outs of 11 stages" in done.stdout
+    assert "identical: 40 outs of 11 stages" in done.stdout
     assert "with the recorded params and the code of the recorded commit" in done.stderr
     assert set(re.findall(r"Running stage '(.*?)'", done.stderr)) == set(read_json(record_of(ran))["stages"])
     assert (sha256_tree(Path("assets")), sha256_tree(Path("results")), Path("mlflow.db").read_bytes()) == before
