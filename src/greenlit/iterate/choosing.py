@@ -25,6 +25,8 @@ class Choice:
         """The round that each was compared with."""
         self.changes: list[dict[str, Any] | None] = [None]
         """What `compare` said; of each round the difference to the best before it."""
+        self.better: list[bool | None] = [None]
+        """Was each more than chance above the best before it?"""
 
     @property
     def metrics(self) -> list[str]:
@@ -47,6 +49,7 @@ class Choice:
         self.changes.append(change)
         self.documents.append(document)
         better = is_gain(change[self.metrics[0]])
+        self.better.append(better)
         if better:
             self.best = len(self.documents) - 1
         return better

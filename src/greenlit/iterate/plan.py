@@ -118,7 +118,8 @@ class Plan:
         methods = [self.params.methods[name] for name in self.methods]
         read = [self.params.rewards.model, *(path for one in methods for path in (one.reads, one.start))]
         named = [path for path in read if Path(path).parts[0] not in {"assets", "results"}]
-        named += [path for path in (self.params.dataset.path, self.params.base.model) if path]
+        own_reward = (self.params.rewards.custom or "").partition(":")[0]
+        named += [path for path in (self.params.dataset.path, self.params.base.model, own_reward) if path]
         return [path for path in named if not Path(path).is_absolute() and Path(path).exists()]
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlit.evaluation.compare import compare
 from greenlit.evaluation.report import change_text, direction, figure_text, p_text
-from greenlit.iterate.choosing import SPLIT, Choice, is_gain
+from greenlit.iterate.choosing import SPLIT, Choice
 from greenlit.iterate.plan import Model, Plan, Step
 from greenlit.jsonl import read_json
 from greenlit.runs.records import outs_of
@@ -71,7 +71,7 @@ def round_rows(
                 SPLIT: {name: document["splits"][SPLIT][name] for name in choice.metrics},
                 "against": choice.against[number],
                 "change": {name: change[name] for name in choice.metrics} if change else None,
-                "better": is_gain(change[choice.metrics[0]]) if change else None,
+                "better": choice.better[number],
             }
         )
     return rows
