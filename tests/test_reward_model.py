@@ -5,18 +5,20 @@ import math
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import faults
 import numpy as np
 import pytest
 
-from greenlit.config import LoraParams, RewardModelParams
+from greenlit.config import LoraParams, RewardModelParams, RewardsParams
 from greenlit.errors import ConfigError, DataError, MismatchError
 from greenlit.jsonl import read_json, write_json
 from greenlit.models import load_tokenizer, weights_sha256
 from greenlit.problems.prompts import prompt_ids
 from greenlit.rewards.model import FACTS, LearnedReward, raw_scores, sequence_ids
+from greenlit.rewards.model import model as model_reward
 from greenlit.stage.stopping import Stopped, stoppable
 from greenlit.training import checkpoints, reward_model
 from greenlit.training.reward_accuracy import accuracy, baseline_of, measured
@@ -217,6 +219,16 @@ def test_a_folder_without_a_reward_model_is_told(tiny_model) -> None:
     with pytest.raises(DataError, match=r"no reward model here \(no reward.json\)") as error:
         LearnedReward(tiny_model)
     assert "rewards.model must name results/<experiment>/reward_models/<name>/model" in str(error.value)
+
+
+def test_the_reward_model_scores_samples_with_what_params_name(learned, tiny_model) -> None:
+    samples = [SimpleNamespace(prompt="q1\n", text=text) for text in ("aab", "aaz", "a" * 80)]
+    params = RewardsParams(model=str(learned[0] / "model"))
+    scores = model_reward(samples, params)
+    assert scores == LearnedReward(learned[0] / "model").scores(["q1\n"] * 3, ["aab", "aaz", "a" * 80])
+    assert (scores[0] > scores[1], scores[2]) == (True, None)
+    with pytest.raises(DataError, match="no reward model here"):
+        model_reward(samples, RewardsParams(model=str(tiny_model)))
 
 
 def rows(*lengths: tuple[str, int, int]) -> list[dict[str, Any]]:

@@ -9,9 +9,11 @@ A completion that ran out of tokens is read as if it had ended there.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from greenlit.config import RewardsParams
 from greenlit.errors import DataError
 from greenlit.jsonl import read_json
 from greenlit.models import load_tokenizer, load_weights
@@ -82,6 +84,23 @@ class LearnedReward:
             self._tokenizer = load_tokenizer(self.folder)
             model = load_weights(self.folder, "float32", kind="AutoModelForSequenceClassification")
             self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def model(samples: Sequence[Any], params: RewardsParams) -> list[float | None]:
+    """The reward `model` of samples, which have a `prompt` and a `text`; the weights stay loaded between batches.
+
+    Raises:
+        DataError: `rewards.model` names no reward model.
+    """
+    folder = Path(params.model)
+    facts = folder / FACTS
+    reward = _opened(folder, facts.stat().st_mtime_ns if facts.exists() else 0)
+    return reward.scores([sample.prompt for sample in samples], [sample.text for sample in samples])
+
+
+@lru_cache(maxsize=1)
+def _opened(folder: Path, written: int) -> LearnedReward:
+    return LearnedReward(folder)
 
 
 def raw_scores(model: Any, ids_B: Sequence[list[int]]) -> list[float]:
