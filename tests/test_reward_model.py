@@ -5,6 +5,7 @@ import math
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import faults
@@ -17,6 +18,7 @@ from greenlit.jsonl import read_json, write_json
 from greenlit.models import load_tokenizer, weights_sha256
 from greenlit.problems.prompts import prompt_ids
 from greenlit.rewards.learned import FACTS, LearnedReward, raw_scores, sequence_ids
+from greenlit.rewards.model import model as model_reward
 from greenlit.rewards.rating import rate
 from greenlit.rewards.sample import Sample
 from greenlit.stage.stopping import Stopped, stoppable
@@ -220,6 +222,16 @@ def test_a_folder_without_a_reward_model_is_told(tiny_model) -> None:
     with pytest.raises(DataError, match=r"no reward model here \(no reward.json\)") as error:
         LearnedReward(tiny_model)
     assert "rewards.model must name results/<experiment>/reward_models/<name>/model" in str(error.value)
+
+
+def test_the_reward_model_scores_samples_with_what_params_name(learned, tiny_model) -> None:
+    samples = [SimpleNamespace(prompt="q1\n", text=text) for text in ("aab", "aaz", "a" * 80)]
+    params = RewardsParams(model=str(learned[0] / "model"))
+    scores = model_reward(samples, params)
+    assert scores == LearnedReward(learned[0] / "model").scores(["q1\n"] * 3, ["aab", "aaz", "a" * 80])
+    assert (scores[0] > scores[1], scores[2]) == (True, None)
+    with pytest.raises(DataError, match="no reward model here"):
+        model_reward(samples, RewardsParams(model=str(tiny_model)))
 
 
 def rows(*lengths: tuple[str, int, int]) -> list[dict[str, Any]]:

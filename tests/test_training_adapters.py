@@ -11,7 +11,7 @@ from test_training import DPO, PROMPTS, SFT, train
 from greenlit.config import LoraParams
 from greenlit.errors import ConfigError
 from greenlit.merging.lora import merge
-from greenlit.models import load_weights
+from greenlit.models import load_weights, weights_sha256
 from greenlit.training.arguments import lora_config
 from greenlit.training.targets import is_transposed, linear_modules, target_modules
 from greenlit.training.trainer import quantization
@@ -129,6 +129,16 @@ def test_the_earlier_projects_codegen_default_is_told_what_it_is_called(layout) 
     params = SFT.model_copy(update={"lora": LoraParams(target_modules=["q_proj", "v_proj"])})
     with pytest.raises(ConfigError, match=r"no linear module is called q_proj, v_proj in a model of type codegen"):
         lora_config(params, load_weights(folder, "float32"))
+
+
+def test_an_adapters_dropout_is_honoured_where_trl_turns_dropout_off(tiny_model, tmp_path) -> None:
+    """DPOTrainer sets every dropout of the model to 0, the adapter's among them."""
+    params = DPO.model_copy(update={"max_steps": 3})
+    dropped = params.model_copy(update={"lora": LoraParams(r=4, alpha=8, dropout=0.5)})
+    for name, one in {"plain": params, "dropped": dropped, "again": dropped}.items():
+        train("dpo", one, tiny_model, tmp_path / name)
+    hashes = {name: weights_sha256(tmp_path / name / "adapter") for name in ("plain", "dropped", "again")}
+    assert hashes["dropped"] == hashes["again"] != hashes["plain"]
 
 
 def test_four_bits_are_refused_without_a_gpu(tiny_model, tmp_path, monkeypatch) -> None:

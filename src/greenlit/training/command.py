@@ -125,7 +125,7 @@ def try_out(params: Params, method: str, settings: Sequence[str]) -> Path:
             cwd=folder,
             settings={
                 "PYTHONPATH": str(folder / "src"),
-                "DVC_ROOT": str(home),
+                "DVC_ROOT": str(folder),
                 "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}"),
                 "GREENLIT_CACHE": os.environ.get("GREENLIT_CACHE", str(home / WORK / "verdicts.sqlite")),
             },
