@@ -225,7 +225,7 @@ def test_a_folder_without_a_reward_model_is_told(tiny_model) -> None:
 
 
 def test_the_reward_model_scores_samples_with_what_params_name(learned, tiny_model) -> None:
-    samples = [SimpleNamespace(prompt="q1\n", text=text) for text in ("aab", "aaz", "a" * 80)]
+    samples = [SimpleNamespace(prompt="q1\n", text=text, chat=False) for text in ("aab", "aaz", "a" * 80)]
     params = RewardsParams(model=str(learned[0] / "model"))
     scores = model_reward(samples, params)
     assert scores == LearnedReward(learned[0] / "model").scores(["q1\n"] * 3, ["aab", "aaz", "a" * 80])
