@@ -168,7 +168,7 @@ def train(
     else:
         load_dotenv(".env")
         with _told_how_it_ends(debug, f"greenlit train {method} --set ..."):
-            out = command.try_out(params, method, settings or [])
+            out = command.try_out(params, changes, method, settings or [])
     print(out)
 
 
