@@ -172,7 +172,7 @@ def train(
         if debug:
             os.environ[DEBUG] = "1"
         with _ended_early(FAILED, f"`greenlit train {method} --set ...`"):
-            out = command.try_out(params, method, settings or [])
+            out = command.try_out(params, changes, method, settings or [])
     print(out)
 
 

@@ -14,8 +14,6 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from greenlit.config import PARAMS, Params, method_of, parse_params, parse_reward_model, parse_yaml, read_yaml
 from greenlit.config.misplaced import KINDS
 from greenlit.errors import ConfigError
@@ -28,6 +26,8 @@ from greenlit.runs.records import cache_dir, stages_outs
 from greenlit.stage.entry import only_one
 from greenlit.stage.workspace import WORK, atomic_folder, sha256_file, work_key
 
+Changes = dict[tuple[str, ...], Any]
+"""Paths in params.yaml, and what is to stand there."""
 TRIALS = Path("results/trials")
 _COPIES = WORK / "trials"
 _LONGEST_NAME = 80
@@ -35,7 +35,7 @@ _SHARED = ("tracking",)
 """Folders of `.work` that a copy shares with the project."""
 
 
-def changes_of(settings: Sequence[str], method: str, kind: str) -> dict[tuple[str, ...], Any]:
+def changes_of(settings: Sequence[str], method: str, kind: str) -> Changes:
     """`key=value` words as paths in params.yaml and values.
 
     Args:
@@ -46,7 +46,7 @@ def changes_of(settings: Sequence[str], method: str, kind: str) -> dict[tuple[st
         ConfigError: a word without `=`, or a value that is no YAML.
     """
     sections = {field.alias or name for name, field in Params.model_fields.items()}
-    changes: dict[tuple[str, ...], Any] = {}
+    changes: Changes = {}
     for word in settings:
         key, equals, text = word.partition("=")
         if not equals or not key.strip():
@@ -57,7 +57,7 @@ def changes_of(settings: Sequence[str], method: str, kind: str) -> dict[tuple[st
     return changes
 
 
-def with_changes(content: Any, changes: dict[tuple[str, ...], Any]) -> Any:
+def with_changes(content: Any, changes: Changes) -> Any:
     """The content of params.yaml with these values in place of its own; sections come into being as needed."""
     changed = copy.deepcopy(content)
     for path, value in changes.items():
@@ -70,19 +70,19 @@ def with_changes(content: Any, changes: dict[tuple[str, ...], Any]) -> Any:
     return changed
 
 
-def save_changes(changes: dict[tuple[str, ...], Any]) -> None:
+def save_changes(changes: Changes, path: Path = PARAMS) -> None:
     """Write them into params.yaml; its comments and its order stay."""
     from ruamel.yaml import YAML
 
     editor = YAML()
     editor.preserve_quotes = True
     editor.width = 4096
-    content = with_changes(editor.load(PARAMS.read_text(encoding="utf-8")), changes)
-    with atomic_write(PARAMS) as stream:
+    content = with_changes(editor.load(path.read_text(encoding="utf-8")), changes)
+    with atomic_write(path) as stream:
         editor.dump(content, stream)
 
 
-def changed_params(method: str, settings: Sequence[str]) -> tuple[Params, dict[tuple[str, ...], Any]]:
+def changed_params(method: str, settings: Sequence[str]) -> tuple[Params, Changes]:
     """params.yaml with the changes of the command line, checked, and the changes.
 
     Raises:
@@ -103,8 +103,12 @@ def trial_name(method: str, settings: Sequence[str]) -> str:
     return f"{name[: _LONGEST_NAME - 9]}-{work_key(sorted(settings), [])[:8]}"
 
 
-def try_out(params: Params, method: str, settings: Sequence[str]) -> Path:
+def try_out(params: Params, changes: Changes, method: str, settings: Sequence[str]) -> Path:
     """Train one method with changed settings, in a copy; what an interruption left of it is gone on with.
+
+    Args:
+        params: with the changes.
+        settings: the changes, as they were given.
 
     Returns:
         the folder of the results.
@@ -117,7 +121,7 @@ def try_out(params: Params, method: str, settings: Sequence[str]) -> Path:
     folder = (_COPIES / name).resolve()
     out = TRIALS / params.experiment / name
     with only_one(f"greenlit train {name}"):
-        _make_copy(params, folder)
+        _make_copy(params, changes, folder)
         home = Path.cwd()
         repro(
             [f"train@{method}"],
@@ -136,8 +140,8 @@ def try_out(params: Params, method: str, settings: Sequence[str]) -> Path:
     return out
 
 
-def _make_copy(params: Params, folder: Path) -> None:
-    """The project as it is here now with these params, DVC's cache and the notes for the trackers shared."""
+def _make_copy(params: Params, changes: Changes, folder: Path) -> None:
+    """The project as it is here now with these changes; DVC's cache and the notes for the trackers are shared."""
     key = work_key(params.model_dump(mode="json", by_alias=True), []) + work_key(
         [f"{path} {sha256_file(path)}" for path in files_here() if path != PARAMS], []
     )
@@ -147,8 +151,8 @@ def _make_copy(params: Params, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     copy_files(folder)
-    with atomic_write(folder / "params.yaml") as stream:
-        yaml.safe_dump(params.model_dump(mode="json", by_alias=True), stream, sort_keys=False)
+    shutil.copyfile(PARAMS, folder / PARAMS)
+    save_changes(changes, folder / PARAMS)
     if Path("dvc.lock").exists():
         shutil.copyfile("dvc.lock", folder / "dvc.lock")
     config = f"[cache]\n    dir = {cache_dir(Path()).resolve()}\n"
