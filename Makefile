@@ -47,4 +47,4 @@ lock: $(READY)  ## resolve the requirements anew, CPU and GPU together, into req
 	@sed 's/+cpu//' requirements.lock.new > requirements.lock && rm requirements.lock.new
 
 clean:  ## remove results and caches of runs; .venv and .dvc/cache stay
-	@rm -rf .work results assets mlruns mlartifacts mlflow.db .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .work results rounds assets mlruns mlartifacts mlflow.db .pytest_cache .ruff_cache .hypothesis

@@ -6,6 +6,8 @@ that had nothing to do ends in state Cached; cancelling ends its whole process t
 
 import subprocess
 from collections import deque
+from collections.abc import Callable
+from pathlib import Path
 
 from prefect import get_run_logger, task
 from prefect.states import Completed, State
@@ -40,8 +42,33 @@ def reproduce(stage: str) -> State:
     Raises:
         StageFailed: its command failed.
     """
+    process = start(repro_command(["--single-item", stage]), repro_environment(), Path())
+    return followed(f"stage {stage}", process, lambda: end_repro(process.pid, process.poll))
+
+
+def start(command: list[str], environment: dict[str, str], cwd: Path) -> subprocess.Popen[str]:
+    """A process whose output can be read line by line."""
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        bufsize=1,
+        env=environment,
+        cwd=cwd,
+    )
+
+
+def followed(name: str, process: subprocess.Popen[str], end: Callable[[], None]) -> State:
+    """Stream a process into the run log until it is done; the state says whether DVC ran any stage in it.
+
+    Args:
+        end: ends the process in order.
+
+    Raises:
+        StageFailed: it ended with an error.
+    """
     logger = get_run_logger()
-    process = _start(stage)
     last: deque[str] = deque(maxlen=LAST_LINES)
     ran = False
     try:
@@ -52,19 +79,8 @@ def reproduce(stage: str) -> State:
             logger.info(line.rstrip())
         code = process.wait()
     except BaseException:
-        end_repro(process.pid, process.poll)
+        end()
         raise
     if code:
-        raise StageFailed(f"stage {stage} failed:\n{''.join(last)}")
-    return Completed(name="Completed" if ran else "Cached", message=f"{stage}: {'ran' if ran else 'nothing to do'}")
-
-
-def _start(stage: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        repro_command(["--single-item", stage]),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        bufsize=1,
-        env=repro_environment(),
-    )
+        raise StageFailed(f"{name} failed:\n{''.join(last)}")
+    return Completed(name="Completed" if ran else "Cached", message=f"{name}: {'ran' if ran else 'nothing to do'}")

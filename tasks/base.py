@@ -23,7 +23,7 @@ def run(params: BaseParams, seed: int, out: Path) -> None:
         with atomic_folder(out) as part:
             write_pointer(params.model, params.revision, part)
         return
-    from greenlit.training.starter_model import build_starter
+    from greenlit.starter_model import build_starter
 
     settings = {"params": params.starter.model_dump(), "seed": seed}
     with work_dir("base", settings, []) as work, progress("base", params.starter.steps, "steps") as bar:

@@ -10,7 +10,7 @@ import sys
 
 from greenlit.config import load_params
 from greenlit.evaluation.measure import measure
-from greenlit.evaluation.summary import detectable_effect_of, effect_sentence, headline_figures
+from greenlit.evaluation.summary import detectable_effect_of, effect_sentence, final_split, headline_figures
 from greenlit.paths import BASE, Paths
 from greenlit.stage.entry import run_stage
 from greenlit.stage.hardware import limit_threads, quiet_libraries
@@ -18,7 +18,7 @@ from greenlit.tracking.runs import tracked
 
 
 def main() -> None:
-    """Run as params.yaml says; tell what change the test set is large enough to show."""
+    """Run as params.yaml says; tell what change the problems are enough to show."""
     quiet_libraries()
     limit_threads(1)
     params = load_params()
@@ -27,7 +27,7 @@ def main() -> None:
         document = measure(BASE, params, paths, None)
         tracker.figures(headline_figures(document))
         tracker.file(paths.evaluation(None))
-    print(effect_sentence(detectable_effect_of(document, "test")), file=sys.stderr)
+    print(effect_sentence(detectable_effect_of(document, final_split(document))), file=sys.stderr)
 
 
 if __name__ == "__main__":

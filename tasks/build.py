@@ -1,57 +1,79 @@
-"""build: ranked candidates and preference pairs from verdicts.
+"""build: ranked candidates and preference pairs from verdicts, and from what people and AI judges say, where they do.
 
 Reads   assets/datasets/<ds>/train/{problems,candidates_annotated}.jsonl, assets/models/base/ (its tokenizer)
+        human/<ds>/{preferences,demonstrations}.jsonl, and validation's and test's problems, to refuse what is of them
+        calibration/<ds>/, where an AI judge is to count
 Writes  assets/rl/<ds>/{nbest,pairs}.jsonl, manifest.json
-Params  seed, build
+Params  seed, annotate, build
 """
 
+import itertools
 import sys
 from pathlib import Path
 
-from greenlit.config import BuildParams, load_params
-from greenlit.errors import MismatchError
+from greenlit.config import Params, load_params
 from greenlit.jsonl import atomic_writes, dump_json, read_json, to_line
 from greenlit.models import resolve, tokenizer_facts
-from greenlit.pairs.groups import by_problem
+from greenlit.pairs.ai import AiRows
+from greenlit.pairs.groups import with_prompts
+from greenlit.pairs.human import HumanRows
 from greenlit.pairs.manifest import Counts, figures, manifest
 from greenlit.pairs.nbest import n_best
 from greenlit.pairs.pairs import preference_pairs, shuffle_verdicts
 from greenlit.paths import BASE, Paths
+from greenlit.preferences.files import Problems, Said, read_said
 from greenlit.problems.files import read_problems
-from greenlit.problems.prompts import prompt_hash, render
 from greenlit.stage.entry import run_stage
 from greenlit.stage.hardware import made_with, quiet_libraries
 from greenlit.tracking.runs import tracked
+from greenlit.types import Problem
 
 
-def run(params: BuildParams, seed: int, problems: Path, annotated: Path, model: Path, out: Path) -> None:
+def run(params: Params, paths: Paths, model: Path = BASE) -> None:
     """Rank and pair, problem by problem; say so where there is nothing to learn from."""
+    build, seed = params.build, params.seed
     end, chat = tokenizer_facts(resolve(model))
-    known = read_problems(problems)
+    train = read_problems(paths.problems("train"))
+    said = what_people_say(paths, train, build.shuffle_verdicts)
+    human = HumanRows(said, build.human, train, seed, end, chat)
+    human.check_demonstrations(params.annotate)
+    asks = build.ai is not None and not build.shuffle_verdicts
+    ai = AiRows(build.ai, seed, end, paths.dataset) if asks else None
     counts, level = Counts(), ""
-    files = (out / "nbest.jsonl", out / "pairs.jsonl", out / "manifest.json")
+    files = (paths.rl / "nbest.jsonl", paths.rl / "pairs.jsonl", paths.rl / "manifest.json")
     with atomic_writes(*files) as (nbest_file, pairs_file, manifest_file):
-        for problem, rows in by_problem(annotated, known):
+        for problem, prompt, rows in with_prompts(paths.annotated, train, chat):
             level = rows[0].level
-            prompt = render(problem, chat)
-            if any(row.prompt_hash != prompt_hash(prompt) for row in rows):
-                raise MismatchError(
-                    f"{annotated}: {problem.task_id}: sampled with another prompt than this one's",
-                    hint="dvc repro generate",
-                )
-            if params.shuffle_verdicts:
+            human.compare(problem, rows)
+            if build.shuffle_verdicts:
                 rows = shuffle_verdicts(rows, seed)
-            pairs = list(preference_pairs(problem, prompt, rows, params.max_pairs, end))
-            nbest_file.write(to_line(n_best(problem, prompt, rows, params.n_best, params.n_fails)))
+            pairs = list(preference_pairs(problem, prompt, rows, build.max_pairs, end))
+            shown = human.best_of(problem)
+            nbest_file.write(to_line(n_best(problem, prompt, rows, build.n_best, build.n_fails, shown)))
             pairs_file.writelines(map(to_line, pairs))
             counts.add(rows, pairs)
-        counts.check(annotated)
-        inputs = {"problems": problems, "candidates_annotated": annotated}
-        settings = {"seed": seed, "build": params.model_dump()}
-        made = {**manifest(counts, settings, inputs, level), "made_with": made_with(seed)}
-        dump_json(manifest_file, made)
+        counts.check(paths.annotated)
+        nbest_file.writelines(map(to_line, human.other_best()))
+        judged = ai.pairs(with_prompts(paths.annotated, train, chat), params.annotate) if ai else ()
+        for pair in itertools.chain(human.pairs(), judged):
+            pairs_file.write(to_line(pair))
+            counts.add_other(pair)
+        inputs = {"problems": paths.problems("train"), "candidates_annotated": paths.annotated, **said.files}
+        settings = {"seed": seed, "build": build.model_dump(exclude={"human", "ai"})}  # those stand beside their counts
+        told = {**human.facts(), **(ai.facts() if ai else {}), "made_with": made_with(seed)}
+        dump_json(manifest_file, {**manifest(counts, settings, inputs, level), **told})
     if warning := counts.nothing_to_learn():
-        print(f"warning: {out / 'pairs.jsonl'}: {warning}", file=sys.stderr)
+        print(f"warning: {files[1]}: {warning}", file=sys.stderr)
+
+
+def what_people_say(paths: Paths, train: dict[str, Problem], placebo: bool) -> Said:
+    """Their rows, each checked; a placebo learns from none."""
+    held_out = {split: paths.problems(split) for split in ("validation", "test")}
+    said = read_said(paths.human, Problems(train, held_out))
+    if said.files and placebo:
+        print(f"warning: {paths.human}: left out of the placebo (build.shuffle_verdicts)", file=sys.stderr)
+        return Said()
+    return said
 
 
 def main() -> None:
@@ -59,8 +81,8 @@ def main() -> None:
     quiet_libraries()
     params = load_params()
     paths = Paths.of(params)
-    with tracked(params, "build", "build") as tracker:
-        run(params.build, params.seed, paths.problems("train"), paths.annotated, BASE, paths.rl)
+    with tracked(params, "build", "annotate", "build") as tracker:
+        run(params, paths)
         tracker.figures(figures(read_json(paths.rl / "manifest.json")))
         tracker.file(paths.rl / "manifest.json")
 

@@ -32,4 +32,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, per_method=True)
+    run_stage(main, "--method")

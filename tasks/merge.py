@@ -12,6 +12,8 @@ from typing import Any
 from greenlit.config import DpoParams, SftParams, load_params_and_method, method_of
 from greenlit.errors import DataError, MismatchError
 from greenlit.jsonl import read_json, read_rows, write_json
+from greenlit.merging.lora import merge
+from greenlit.merging.model_card import model_card
 from greenlit.models import load_tokenizer, resolve, weights_sha256
 from greenlit.paths import Paths
 from greenlit.problems.prompts import has_chat_template, render
@@ -19,8 +21,6 @@ from greenlit.stage.entry import run_stage
 from greenlit.stage.hardware import limit_threads, made_with, quiet_libraries
 from greenlit.stage.workspace import atomic_folder
 from greenlit.tracking.runs import tracked
-from greenlit.training.lora import merge
-from greenlit.training.model_card import model_card
 from greenlit.types import Problem
 
 PROMPTS = 16
@@ -75,4 +75,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, per_method=True)
+    run_stage(main, "--method")

@@ -22,12 +22,15 @@ from greenlit.tracking.runs import tracked, untracked
 
 
 def run(params: Params, name: str, paths: Paths) -> None:
-    """Register, unless these very files are a version already."""
+    """Register, unless these very files are a version already, or test was not measured."""
     method, merged = method_of(params, name), paths.method(name) / "merged"
     record = WORK / "register" / f"{params.experiment}_{name}.json"
     if already_registered(record, params.registration.model, sha256_tree(merged), tracking_uri()):
         return
     summary = read_json(paths.report("summary.json"))
+    if summary["after_test"] is None:
+        print(f"{params.experiment}/{name}: not registered: evaluate.test is false in params.yaml", file=sys.stderr)
+        return
     figures = {"after_test": summary["after_test"][name], "delta": summary["delta"][name]}
     inputs = {"reads": Path(method.reads), "start": Path(method.start), "test": paths.problems("test")}
     # a signal waits: raised in the middle of a transaction it would leave MLflow's database locked against ourselves
@@ -54,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, per_method=True)
+    run_stage(main, "--method")

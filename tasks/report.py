@@ -1,7 +1,8 @@
 """report: baseline and all methods side by side, every figure with its interval.
 
 Reads   assets/datasets/<ds>/test/{evaluations_baseline.json,<m>/evaluations_after.json}, the graded candidates beside
-        them, assets/datasets/<ds>/audit.json, assets/rl/<ds>/manifest.json, results/<e>/<m>/logs/
+        them (those of validation where test was not measured), assets/datasets/<ds>/audit.json,
+        assets/rl/<ds>/manifest.json, results/<e>/<m>/logs/
 Writes  results/reports/<e>_summary.{json,md}                           figures, and the same to read
         results/reports/<e>_{pass_at_k,by_problem,training}.csv         for `dvc plots`
         results/reports/<e>_{pass_at_k,by_problem,verdicts,training}.png
@@ -15,7 +16,7 @@ from greenlit.config import Params, load_params
 from greenlit.evaluation.markdown import write_markdown
 from greenlit.evaluation.plots import write_plots
 from greenlit.evaluation.report import Example, build_summary, pick_examples
-from greenlit.evaluation.tables import write_tables
+from greenlit.evaluation.tables import shown_split, write_tables
 from greenlit.jsonl import read_json, read_json_lines, read_rows, write_json
 from greenlit.paths import Paths
 from greenlit.problems.files import read_problems
@@ -54,12 +55,13 @@ def _log(path: Path) -> list[dict[str, Any]]:
 
 
 def _examples(params: Params, paths: Paths, summary: dict[str, Any]) -> dict[str, list[Example]]:
-    statements = {name: statement(problem) for name, problem in read_problems(paths.problems("test")).items()}
+    split = shown_split(summary)
+    statements = {name: statement(problem) for name, problem in read_problems(paths.problems(split)).items()}
     return {
         name: pick_examples(
             summary["changed"][name],
-            read_rows(paths.measured("test", None), Annotated),
-            read_rows(paths.measured("test", name), Annotated),
+            read_rows(paths.measured(split, None), Annotated),
+            read_rows(paths.measured(split, name), Annotated),
             params.report.examples,
             statements,
         )
@@ -74,7 +76,8 @@ def main() -> None:
     paths = Paths.of(params)
     with tracked(params, "report", "dataset", "methods", "report") as tracker:
         summary, pictures = run(params, paths)
-        tracker.headline({key: summary[key] for key in ("baseline_test", "after_test", "delta")})
+        measured = ("baseline_test", "after_test", "delta") if shown_split(summary) == "test" else ("validation",)
+        tracker.headline({key: summary[key] for key in measured})
         for file in (paths.report("summary.md"), paths.report("summary.json"), *pictures):
             tracker.file(file)
 

@@ -48,7 +48,11 @@ def test_an_unknown_key_gets_the_nearest_one_as_hint() -> None:
         ("seed", -1, "seed: must be >= 0 (found -1)"),
         ("annotate__allow_portable", "yes", "annotate.allow_portable: must be true or false (found 'yes')"),
         ("generate__dtype", "float8", "generate.dtype: must be 'float32', 'bfloat16' or 'float16' (found 'float8')"),
-        ("methods__dpo__method", "dpoo", "methods.dpo.method: must be one of 'sft', 'dpo' (found 'dpoo')"),
+        (
+            "methods__dpo__method",
+            "dpoo",
+            "methods.dpo.method: must be one of 'sft', 'dpo', 'grpo', 'rloo', 'ppo' (found 'dpoo')",
+        ),
         ("methods__dpo__learning_rate", "fast", "methods.dpo.learning_rate: must be a number (found 'fast')"),
         ("evaluate__ks", [1, 64], "evaluate: ks must lie between 1 and n = 8"),
         (

@@ -150,7 +150,7 @@ HOLD = "print('in', flush=True)\ninput()"
 )
 def test_one_stage_and_method_runs_once_at_a_time(tmp_path: Path, first: list, second: list, code: int) -> None:
     process(
-        tmp_path, HOLD, run=f"run_stage(main, per_method={bool(first)})"
+        tmp_path, HOLD, run="run_stage(main, '--method')" if first else "run_stage(main)"
     )  # writes work.py; without input it ends at once
     held = subprocess.Popen(
         [sys.executable, "work.py", *first], cwd=tmp_path, env=environment(), text=True,

@@ -10,9 +10,9 @@ from faults import fails, tree
 from safetensors.torch import load_file, save_file
 
 from greenlit.errors import ConfigError, DataError, GreenlitError, MismatchError
+from greenlit.merging.lora import merge
 from greenlit.models import POINTER, check_model, load_model, load_tokenizer, resolve, tokenizer_facts, write_pointer
 from greenlit.paths import BASE
-from greenlit.training.lora import merge
 
 PROMPTS = ["q1\n"]
 

@@ -104,7 +104,7 @@ def test_every_stage_has_its_module_and_every_module_its_stage() -> None:
 
 
 def test_sections_of_params_are_stages_or_shared_words() -> None:
-    shared = {"experiment", "seed", "dataset", "methods", "tracking"}
+    shared = {"experiment", "seed", "dataset", "methods", "rewards", "reward_models", "tracking"}
     sections = {field.alias or name for name, field in Params.model_fields.items()}
     assert sections - shared <= set(STAGES)
 
@@ -149,6 +149,7 @@ def test_dvc_writes_where_paths_say() -> None:
         "key": method,
         "item.reads": params.methods[method].reads,
         "item.start": params.methods[method].start,
+        "rewards.model": params.rewards.model,
     }
 
     def filled(text: str) -> str:
@@ -165,7 +166,8 @@ def test_dvc_writes_where_paths_say() -> None:
         *(paths.problems(split) for split in ("train", "validation", "test")),
         *(paths.measured(split, m) for split in ("validation", "test") for m in (None, method)),
         paths.method(method) / "adapter", paths.method(method) / "merged",
-        *(paths.log(method, name) for name in ("training_log.jsonl", "rewards.json", "eval_results.json")),
+        *(paths.log(method, name) for name in ("training_log.jsonl", "rewards.json", "completions.jsonl")),
+        paths.log(method, "eval_results.json"),
     ]  # fmt: skip
     assert {path.as_posix() for path in expected} <= outs
 
@@ -175,7 +177,7 @@ def test_every_preset_parses(path: Path) -> None:
     params = parse_params(read_yaml(path), path.name)
     for name, method in params.methods.items():
         assert params.dataset.name in method.reads, f"{path.name}: methods.{name} reads another dataset's file"
-    for section in ("prepare", "base", "generate", "annotate", "build", "evaluate", "report", "register"):
+    for section in ("prepare", "base", "generate", "annotate", "build", "rewards", "evaluate", "report", "register"):
         assert section in yaml.safe_load(path.read_text()), f"dvc.yaml tracks {section}: it must stand in every preset"
 
 

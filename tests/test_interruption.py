@@ -97,7 +97,7 @@ def slowly(*arguments, **options):
 MlflowReporter.folder = slowly
 sys.argv = ["register", "--method", "dpo"]
 sys.modules[register.main.__module__] = register
-run_stage(register.main, per_method=True)
+run_stage(register.main, "--method")
 """
 
 

@@ -111,7 +111,7 @@ def test_problems_verdicts_and_pairs_do_not_depend_on_processes(ran: Path, monke
         path.unlink()
     prepare.run(params, paths)
     annotate.run(params.annotate, paths.problems("train"), paths.candidates, paths.annotated, paths.timings)
-    build.run(params.build, params.seed, paths.problems("train"), paths.annotated, Path("assets/models/base"), paths.rl)
+    build.run(params, paths)
     assert {path: path.read_bytes() for path in expected} == expected
 
 
@@ -373,7 +373,9 @@ def test_outs_in_the_workspace_are_compared_with_the_record(ran: Path) -> None:
     record = read_json(record_of(ran))
     found = list(compare_with(record, Path()))
     assert {one.state for one in found if not one.out.endswith("timings.jsonl")} == {"identical"}
-    assert [one.where for one in found if one.state == "not compared"] == ["measured times"]
+    assert [one.where for one in found if one.state == "not compared"] == [
+        "measured times"
+    ] * 2  # of annotate and train
     for noted in (out for outs in record["stages"].values() for out in outs.values()):
         noted.pop("files", None)  # a folder whose listing DVC's cache no longer had
     assert "differs" not in {one.state for one in compare_with(record, Path())}
@@ -381,7 +383,7 @@ def test_outs_in_the_workspace_are_compared_with_the_record(ran: Path) -> None:
 
 def test_check_names_the_first_difference_and_runs_nothing(ran: Path) -> None:
     name = record_of(ran).stem
-    assert "identical: 36 outs of 11 stages" in workspace.greenlit(ran, "reproduce", name, "--check").stdout
+    assert "identical: 40 outs of 11 stages" in workspace.greenlit(ran, "reproduce", name, "--check").stdout
     pairs = Path("assets/rl/starter/pairs.jsonl")
     rows = [json.loads(line) for line in pairs.read_text().splitlines()]
     rows[1]["chosen_idx"] = 99
@@ -389,7 +391,7 @@ def test_check_names_the_first_difference_and_runs_nothing(ran: Path) -> None:
     Path("results/tiny/dpo/merged/model.safetensors").unlink()
     told = workspace.greenlit(ran, "reproduce", "tiny", "--check", code=1).stdout
     assert re.search(
-        r"differs: 2 of 36 outs, first in stage build: \S+pairs.jsonl: record 2: chosen_idx: \d+ -> 99", told
+        r"differs: 2 of 40 outs, first in stage build: \S+pairs.jsonl: record 2: chosen_idx: \d+ -> 99", told
     )
     assert "model.safetensors: missing now" in told
     assert "nothing that is recorded has changed since; `greenlit reproduce tiny-" in told
@@ -413,7 +415,7 @@ def test_the_tiny_preset_gives_the_same_again(ran: Path) -> None:
     before = sha256_tree(Path("assets")), sha256_tree(Path("results")), Path("mlflow.db").read_bytes()
     done = workspace.greenlit(ran, "reproduce", "tiny")
     assert re.search(r"params\s+seed\s+0\s+5", done.stdout)
-    assert "identical: 36 outs of 11 stages" in done.stdout
+    assert "identical: 40 outs of 11 stages" in done.stdout
     assert "with the recorded params and the code of the recorded commit" in done.stderr
     assert set(re.findall(r"Running stage '(.*?)'", done.stderr)) == set(read_json(record_of(ran))["stages"])
     assert (sha256_tree(Path("assets")), sha256_tree(Path("results")), Path("mlflow.db").read_bytes()) == before

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from greenlit import starter_model
 from greenlit.config import StarterModelParams
 from greenlit.problems.starter import corpus
-from greenlit.training import starter_model
-from greenlit.training.starter_model import EOS, PAD, build_starter, learning_rate_share, train_tokenizer
+from greenlit.starter_model import EOS, PAD, build_starter, learning_rate_share, train_tokenizer
 
 SMALL = StarterModelParams(
     hidden=32, layers=1, heads=1, intermediate=64, vocabulary=512, context=256, rows=200, steps=12, batch_size=8
@@ -96,7 +96,7 @@ def test_the_loss_counts_completions_only(built):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from greenlit.training.starter_model import completion_loss, encode
+    from greenlit.starter_model import completion_loss, encode
 
     out, _, _ = built
     model, tokenizer = AutoModelForCausalLM.from_pretrained(out), AutoTokenizer.from_pretrained(out)

@@ -93,7 +93,7 @@ def test_in_a_copy_of_dvc_settings_and_runs_are_those_of_the_checkout(tmp_path: 
     copy = tmp_path / ".dvc/tmp/exps/tmpabc"
     copy.mkdir(parents=True)
     (tmp_path / ".env").write_text("GREENLIT_TEST_SETTING=from the checkout\n")
-    for name in ("GREENLIT_TEST_SETTING", "MLFLOW_TRACKING_URI", "GREENLIT_CACHE"):
+    for name in ("GREENLIT_TEST_SETTING", "MLFLOW_TRACKING_URI", "GREENLIT_CACHE", "GREENLIT_JUDGE_CACHE"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
@@ -107,8 +107,9 @@ def test_in_a_copy_of_dvc_settings_and_runs_are_those_of_the_checkout(tmp_path: 
     assert os.environ["GREENLIT_TEST_SETTING"] == "from the checkout"
     assert os.environ["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path}/mlflow.db"
     assert os.environ["GREENLIT_CACHE"] == f"{tmp_path}/.work/verdicts.sqlite"
+    assert os.environ["GREENLIT_JUDGE_CACHE"] == f"{tmp_path}/.work/judge/answers.jsonl"
     assert (copy / ".work/tracking").resolve() == tmp_path / ".work/tracking"
-    for name in ("GREENLIT_TEST_SETTING", "MLFLOW_TRACKING_URI", "GREENLIT_CACHE"):
+    for name in ("GREENLIT_TEST_SETTING", "MLFLOW_TRACKING_URI", "GREENLIT_CACHE", "GREENLIT_JUDGE_CACHE"):
         monkeypatch.delenv(name)
     assert os.environ["PYTHONPATH"].startswith(f"{Path(entry.__file__).parents[2]}{os.pathsep}")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somewhere")

@@ -482,7 +482,7 @@ def test_a_run_has_the_parameters_that_its_stage_depends_on() -> None:
         for node in ast.walk(ast.parse((ROOT / "tasks" / f"{name}.py").read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "tracked":
                 stage_name, *sections = [argument.value for argument in node.args[1:]]
-                told[stage_name] = set(sections)
+                told.setdefault(stage_name, set()).update(sections)
     depends = {
         name: {part.split(".")[0] for part in body.get("do", body)["params"]} - {"seed"}
         for name, body in stages.items()

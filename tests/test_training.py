@@ -11,13 +11,13 @@ import pytest
 from greenlit.config import DpoParams, LoraParams, SftParams
 from greenlit.errors import DataError, MismatchError
 from greenlit.jsonl import write_rows
+from greenlit.merging.lora import is_adapter, merge
 from greenlit.models import POINTER, load_model, load_tokenizer, resolve, tokenizer_facts, weights_sha256, write_pointer
 from greenlit.stage.stopping import Stopped, stoppable
 from greenlit.training import checkpoints, dpo, sft
 from greenlit.training.arguments import trainer_arguments
 from greenlit.training.callbacks import TrainingLog
 from greenlit.training.checkpoints import Checkpoints
-from greenlit.training.lora import is_adapter, merge
 from greenlit.training.methods import METHODS, REWARDS_MEAN
 from greenlit.training.rows import training_rows
 from greenlit.training.trainer import leave_out_long, steps_in

@@ -7,12 +7,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from greenlit.errors import ConfigError
-from greenlit.stage.entry import exit_cleanly
+from greenlit.stage.entry import DEBUG, exit_cleanly
+
+if TYPE_CHECKING:
+    from greenlit.config import Params
 
 app = typer.Typer(
     name="greenlit",
@@ -37,6 +40,9 @@ STAGE_WORDS = {
 """Words for parts of the pipeline → stages of dvc.yaml (`train` means `train@<m>` for all methods)."""
 
 
+FAILED = "a stage failed; its own message stands above. What is done stays done."
+
+
 @app.callback(invoke_without_command=True)
 def _options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
@@ -56,18 +62,28 @@ def run(
 ) -> None:
     """Bring the experiment of params.yaml up to date, then print its result table."""
     from greenlit.config import load_params
+
+    params = load_params()
+    targets = [] if only is None else stage_targets(only, list(params.methods), list(params.reward_models))
+    _run_stages(params, targets, force, debug)
+    if only is None or "test_after" in only or "report" in only:
+        print_result()
+
+
+def _run_stages(
+    params: "Params", targets: list[str], force: bool = False, debug: bool = False, command: str = "greenlit run"
+) -> None:
+    """Bring stages and all they need up to date, as one execution with a record; exits where one fails."""
     from greenlit.repro import repro
     from greenlit.runs.records import record_run
-    from greenlit.stage.entry import DEBUG, only_one
+    from greenlit.stage.entry import only_one
     from greenlit.stage.workspace import sweep
     from greenlit.tracking.executions import execution
 
-    params = load_params()
-    targets = [] if only is None else stage_targets(only, list(params.methods))
     if debug:
         os.environ[DEBUG] = "1"
     with (
-        _ended_early("a stage failed; its own message stands above. What is done stays done.", "`greenlit run`"),
+        _ended_early(FAILED, f"`{command}`"),
         only_one("greenlit run"),
         record_run(params, whole=not targets),
         execution(params),
@@ -76,17 +92,35 @@ def run(
             sweep()
         repro(targets, force)
         sweep()  # DVC has it all now
-    if only is None or "test_after" in only or "report" in only:
-        print_result()
 
 
-def stage_targets(words: str, methods: list[str]) -> list[str]:
+@contextmanager
+def _ended_early(failed: str, again: str) -> Iterator[None]:
+    """A failed stage or a signal inside: one line on stderr, and the exit code of that stage or signal."""
+    from greenlit.repro import StageFailedError
+    from greenlit.stage.stopping import Stopped
+
+    try:
+        yield
+    except StageFailedError as fault:
+        print(failed, file=sys.stderr)
+        sys.exit(fault.code)
+    except Stopped as stopped:
+        print(f"stopped by {stopped.name}; {again} goes on from there", file=sys.stderr)
+        sys.exit(stopped.exit_code)
+
+
+def stage_targets(words: str, methods: list[str], reward_models: list[str] | None = None) -> list[str]:
     """DVC targets of comma-separated words.
 
+    Args:
+        methods, reward_models: names in params.yaml, for each of which some stages are made.
+
     Raises:
-        ConfigError: a word that is neither a part of the pipeline nor a stage.
+        ConfigError: a word that is neither a part of the pipeline nor a stage, or a stage that is made for nothing.
     """
     stages = _stage_names()
+    names = {"methods": methods, "reward_models": reward_models or []}
     targets: list[str] = []
     for word in (part.strip() for part in words.split(",")):
         if word not in STAGE_WORDS and word not in stages and "@" not in word:
@@ -95,15 +129,74 @@ def stage_targets(words: str, methods: list[str]) -> list[str]:
             hint = f"did you mean {close[0]}?" if close else f"one of {', '.join(known)}"
             raise ConfigError(f"--only: no part of the pipeline is called {word!r}", hint=hint)
         for stage in STAGE_WORDS.get(word, [word]):
-            targets.extend(f"{stage}@{method}" for method in methods) if stages.get(stage) else targets.append(stage)
+            section = stages.get(stage)
+            if section and not names[section]:
+                raise ConfigError(f"--only {word}: params.yaml has no {section}", hint="docs/training.md shows one")
+            targets.extend([f"{stage}@{name}" for name in names[section]] if section else [stage])
     return list(dict.fromkeys(targets))
 
 
-def _stage_names() -> dict[str, bool]:
-    """Stages of dvc.yaml → is it made once per method?"""
+def _stage_names() -> dict[str, str | None]:
+    """Stages of dvc.yaml → the section of params.yaml for whose every entry it is made, if any."""
     from greenlit.config import read_yaml
 
-    return {name: "foreach" in stage for name, stage in read_yaml(Path("dvc.yaml"))["stages"].items()}
+    stages = read_yaml(Path("dvc.yaml"))["stages"]
+    return {name: stage["foreach"].strip("${}") if "foreach" in stage else None for name, stage in stages.items()}
+
+
+@app.command()
+def train(
+    method: Annotated[str, typer.Argument(help="A name under `methods` in params.yaml.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value of that method, e.g. lora.r=8; may be repeated.")
+    ] = None,
+    save: Annotated[bool, typer.Option("--save", help="Write the changes into params.yaml.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traces of faults.")] = False,
+) -> None:
+    """Train one method of params.yaml and what it needs; changes by --set go to results/trials/, unless --save."""
+    from dotenv import load_dotenv
+
+    from greenlit.paths import Paths
+    from greenlit.training import command
+
+    if save and not settings:
+        raise ConfigError("--save: nothing to save", hint="--set key=value says what to change")
+    params, changes = command.changed_params(method, settings or [])
+    if save:
+        command.save_changes(changes)
+    if save or not changes:
+        _run_stages(params, [f"train@{method}"], debug=debug, command=f"greenlit train {method}")
+        out = Paths.of(params).method(method)
+    else:
+        load_dotenv(".env")
+        if debug:
+            os.environ[DEBUG] = "1"
+        with _ended_early(FAILED, f"`greenlit train {method} --set ...`"):
+            out = command.try_out(params, changes, method, settings or [])
+    print(out)
+
+
+@app.command("train-reward-model")
+def train_reward_model(
+    data: Annotated[Path, typer.Option(help="JSONL with prompt, chosen, rejected.")],
+    output: Annotated[Path, typer.Option(help="Where model/, metrics.json and logs/ go.")],
+    base: Annotated[
+        str, typer.Option(help="The model to start from: a directory, or a hub id.")
+    ] = "assets/models/base",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, e.g. learning_rate=1e-5; may be repeated.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the pairs held out, their order and the new head.")] = 0,
+) -> None:
+    """Train a reward model on your own preference pairs, outside of any experiment, and say what it is worth."""
+    from greenlit.stage.hardware import limit_threads, quiet_libraries
+    from greenlit.training import command
+
+    quiet_libraries()
+    limit_threads(1)
+    metrics = command.reward_model_from(data, output, base, settings or [], seed)
+    print(command.told_worth(metrics))
+    print(output / "model")
 
 
 @app.command()
@@ -146,6 +239,62 @@ def grade(
         as_json=as_json,
     )
     sys.exit(grade_command(options))
+
+
+@app.command()
+def iterate(
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds at most.")],
+    method: Annotated[
+        str | None, typer.Option(help="Name under `methods` in params.yaml, where there are several.")
+    ] = None,
+    patience: Annotated[int, typer.Option(min=1, help="Rounds without a gain on validation to stop after.")] = 1,
+) -> None:
+    """Train in rounds, each from the model of the one before; choose on validation, look at test once at the end.
+
+    Every round keeps its files, in rounds/<experiment>/. Stopped or killed, the same command goes on where it was.
+    """
+    from dotenv import load_dotenv
+
+    from greenlit.iterate.command import iterate_command
+
+    load_dotenv(".env")
+    with _ended_early(FAILED, "the same command"):
+        iterate_command(method, rounds, patience)
+
+
+@app.command()
+def prefer(
+    dataset: Annotated[str | None, typer.Option(help="Whose candidates; that of params.yaml.")] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--import", help="Add a file of others instead: JSONL of preferences or demonstrations."),
+    ] = None,
+    verdicts: Annotated[bool, typer.Option("--verdicts", help="Show what became of each program's tests.")] = False,
+) -> None:
+    """Rank candidates: which of two programs is better? Goes into human/<dataset>/, which `build` learns from.
+
+    Keys: 1 left, 2 right, 0 skip, q quit. Every answer is kept at once; the same command goes on from there.
+    """
+    from greenlit.preferences.command import Options, prefer_command
+
+    sys.exit(prefer_command(Options(dataset, source, verdicts)))
+
+
+@app.command("calibrate-judge")
+def calibrate_judge(
+    problems: Annotated[int, typer.Option(min=1, help="Problems to ask about.")] = 60,
+    programs: Annotated[int, typer.Option(min=2, help="Programs of each.")] = 4,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what is written as JSON.")] = False,
+) -> None:
+    """How well does the AI judge of params.yaml agree with execution? Its weight may be above 0 only if well enough.
+
+    Asks about annotated candidates of the train split, and keeps the result in calibration/<dataset>/. Exit code 1 if
+    the judge is not fit.
+    """
+    from greenlit.feedback.calibration import Extent
+    from greenlit.feedback.command import Options, calibrate_command
+
+    sys.exit(calibrate_command(Options(Extent(problems, programs), as_json)))
 
 
 @app.command()
@@ -202,22 +351,6 @@ def reproduce_command(
     with _ended_early("a stage failed in the copy; its own message stands above", "the same command"):
         same = reproduce(run, check)
     sys.exit(0 if same else 1)
-
-
-@contextmanager
-def _ended_early(failed: str, again: str) -> Iterator[None]:
-    """A failed stage or a signal inside: one line on stderr, and the exit code of that stage or signal."""
-    from greenlit.repro import StageFailedError
-    from greenlit.stage.stopping import Stopped
-
-    try:
-        yield
-    except StageFailedError as fault:
-        print(failed, file=sys.stderr)
-        sys.exit(fault.code)
-    except Stopped as stopped:
-        print(f"stopped by {stopped.name}; {again} goes on from there", file=sys.stderr)
-        sys.exit(stopped.exit_code)
 
 
 def print_diff(lines: list[str], to_stderr: bool) -> None:

@@ -1,7 +1,7 @@
 """Give every candidate its verdict, metrics and rewards, streaming, in the order of the candidates."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from greenlit.errors import MismatchError
@@ -9,10 +9,18 @@ from greenlit.execution.cache import VerdictCache, judged
 from greenlit.execution.judgement import Judgement
 from greenlit.execution.judges import Judge
 from greenlit.jsonl import shortened
+from greenlit.problems.prompts import prompt_hash, render
 from greenlit.program_metrics import novelties, program_metrics
-from greenlit.rewards import REWARDS
+from greenlit.rewards.sample import Rate, Rated, Sample
+from greenlit.rewards.speed import reference_runs, times
+from greenlit.rewards.tests import rated_by_tests
 from greenlit.stage.progress import Progress
 from greenlit.types import Annotated, Candidate, Problem
+
+_Waiting = tuple[Candidate, Judgement, float | None, Sample]
+"""A candidate, what became of it, its novelty, and what its rewards are found from."""
+RATED_TOGETHER = 256
+"""Candidates whose rewards are found together: one process of ruff, one request after the other to a model."""
 
 
 def annotate(
@@ -21,6 +29,8 @@ def annotate(
     judge: Judge,
     bar: Progress,
     cache: VerdictCache | None = None,
+    rate: Rate = rated_by_tests,
+    references: int = 0,
 ) -> Iterator[tuple[Annotated, Judgement]]:
     """Yield each candidate with its verdict, and the judgement with its times.
 
@@ -28,19 +38,31 @@ def annotate(
 
     Args:
         cache: verdicts found before, so that a stage that was killed does not start at nothing.
+        rate: finds the rewards; by default the share of the tests alone.
+        references: runs of each problem's reference, for a `rate` that compares times.
 
     Raises:
         MismatchError: a candidate of an unknown problem.
     """
     for_judge, for_rows = itertools.tee(_groups(problems, candidates))
-    jobs = ((problem, row.solution) for problem, rows in for_judge for row in rows)
+    jobs = (
+        (problem, code)
+        for problem, rows in for_judge
+        for code in (*reference_runs(problem, references), *(row.solution for row in rows))
+    )
     judgements = judged(judge, jobs, cache)
-    for _, rows in for_rows:
-        novelty = novelties([row.solution for row in rows])
-        for row, new in zip(rows, novelty, strict=True):
+    waiting: list[_Waiting] = []
+    for problem, rows in for_rows:
+        known = times([next(judgements) for _ in reference_runs(problem, references)])
+        chat = rows[0].prompt_hash == prompt_hash(render(problem, True))
+        for row, new in zip(rows, novelties([row.solution for row in rows]), strict=True):
             judgement = next(judgements)
             bar.advance()
-            yield _annotated(row, judgement, new), judgement
+            waiting.append((row, judgement, new, _sample(problem, row, judgement, known, chat)))
+        if len(waiting) >= RATED_TOGETHER:
+            yield from _rated(waiting, rate)
+            waiting = []
+    yield from _rated(waiting, rate)
 
 
 def _groups(
@@ -55,7 +77,18 @@ def _groups(
         yield problems[task_id], list(rows)
 
 
-def _annotated(row: Candidate, judgement: Judgement, novelty: float | None) -> Annotated:
+def _sample(problem: Problem, row: Candidate, judgement: Judgement, known: tuple[float, ...], chat: bool) -> Sample:
+    truncated = row.finish_reason == "length"
+    return Sample(problem, row.text, row.solution, judgement, row.tokens, truncated, chat, known)
+
+
+def _rated(waiting: Sequence[_Waiting], rate: Rate) -> Iterator[tuple[Annotated, Judgement]]:
+    found = rate([sample for *_, sample in waiting])
+    for (row, judgement, novelty, _), rated in zip(waiting, found, strict=True):
+        yield _annotated(row, judgement, novelty, rated), judgement
+
+
+def _annotated(row: Candidate, judgement: Judgement, novelty: float | None, rated: Rated) -> Annotated:
     metrics = program_metrics(row.solution, row.tokens).model_copy(update={"novelty": novelty})
     annotated = Annotated(
         **row.model_dump(),
@@ -69,8 +102,7 @@ def _annotated(row: Candidate, judgement: Judgement, novelty: float | None) -> A
         level=judgement.level,
         metrics=metrics,
     )
-    rewards = {name: reward(annotated) for name, reward in REWARDS.items()}
-    return annotated.model_copy(update={"rewards": rewards, "reward": rewards["tests"]})
+    return annotated.model_copy(update={"rewards": dict(rated.rewards), "reward": rated.reward})
 
 
 def timing(row: Candidate, judgement: Judgement) -> dict[str, Any]:

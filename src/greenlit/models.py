@@ -165,20 +165,24 @@ def load_model(model: Path | str, dtype: str) -> Any:
     return load_weights(model, dtype).to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
-def load_weights(model: Path | str, dtype: str) -> Any:
-    """A causal language model as it comes from the disk.
+def load_weights(model: Path | str, dtype: str, kind: str = "AutoModelForCausalLM", **options: Any) -> Any:
+    """A model as it comes from the disk, a causal language model if nothing else is said.
+
+    Args:
+        kind: transformers' class that loads it.
+        options: more arguments of its `from_pretrained`.
 
     Raises:
         DataError: the directory holds no model, or a damaged one.
     """
     import torch
+    import transformers
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     try:
-        return AutoModelForCausalLM.from_pretrained(str(model), dtype=getattr(torch, dtype))
+        return getattr(transformers, kind).from_pretrained(str(model), dtype=getattr(torch, dtype), **options)
     except (*_UNUSABLE, SafetensorError) as error:
         if as_known(error) is not None:  # disk, rights, memory: nothing is wrong with the model
             raise

@@ -56,6 +56,11 @@ class Paths:
         return self._split("train") / "timings.jsonl"
 
     @property
+    def human(self) -> Path:
+        """What people said: preferences and demonstrations, written by hand or by `greenlit prefer`."""
+        return Path("human") / self.dataset
+
+    @property
     def rl(self) -> Path:
         """Ranked candidates, pairs and their manifest."""
         return Path("assets/rl") / self.dataset
@@ -75,6 +80,10 @@ class Paths:
     def method(self, name: str) -> Path:
         """Results of one training run."""
         return Path("results") / self.experiment / name
+
+    def reward_model(self, name: str) -> Path:
+        """Results of one learned reward."""
+        return Path("results") / self.experiment / "reward_models" / name
 
     def log(self, name: str, file: str) -> Path:
         """A log of one training run, e.g. `training_log.jsonl`."""

@@ -22,11 +22,7 @@ def parse(code: str) -> ast.Module | None:
 
 def program_metrics(code: str, tokens: int) -> Metrics:
     """Metrics of one program; novelty needs its neighbours and is left null."""
-    tree = parse(code)
-    try:
-        complexity, depth = (_cyclomatic_complexity(code), _depth(tree)) if tree else (None, None)
-    except RecursionError:  # thousands of terms in one expression
-        complexity, depth = None, None
+    complexity, depth = complexity_and_depth(code) or (None, None)
     return Metrics(
         loc=lines_of_code(code),
         tokens=tokens,
@@ -35,6 +31,15 @@ def program_metrics(code: str, tokens: int) -> Metrics:
         ast_hash=ast_hash(code),
         novelty=None,
     )
+
+
+def complexity_and_depth(code: str) -> tuple[int, int] | None:
+    """Cyclomatic complexity of the most complex function, and depth of nested blocks; None where they can't be had."""
+    tree = parse(code)
+    try:
+        return (_cyclomatic_complexity(code), _depth(tree)) if tree else None
+    except RecursionError:  # thousands of terms in one expression
+        return None
 
 
 def lines_of_code(code: str) -> int:

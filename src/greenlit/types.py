@@ -159,18 +159,22 @@ class Pair(Record):
     chosen: str | list[dict[str, str]]
     rejected: str | list[dict[str, str]]
     task_id: str
-    chosen_idx: int
-    rejected_idx: int
+    """The problem; `human:...` for a prompt that a person gave."""
+    chosen_idx: int | None
+    """Of the candidate; null where no candidate is known to have written it (people, an AI judge's revision)."""
+    rejected_idx: int | None
     reason: str
 
 
 class Best(Record):
     """One entry of a problem's n-best list."""
 
-    candidate_idx: int
+    candidate_idx: int | None
+    """null: a person's demonstration."""
     code: str
     text: str
-    passed: bool
+    passed: bool | None
+    """null: nobody could run it (a demonstration of a prompt without tests)."""
     score: dict[str, float | None]
 
 

@@ -1,41 +1,56 @@
-"""params.yaml: its sections and defaults (`sections`), how it is read (`yaml_file`) and its faults told (`reading`)."""
+"""params.yaml: its parts and defaults (`sections`, `rewards`, `training`), and how it is read.
 
+`yaml_file` reads the file, `reading` tells its faults.
+"""
+
+from greenlit.config.feedback import AiParams, HumanParams, JudgeParams
 from greenlit.config.reading import (
     PARAMS,
     load_params,
     load_params_and_method,
+    load_params_and_reward_model,
     method_of,
     parse_params,
+    parse_reward_model,
 )
+from greenlit.config.rewards import RewardsParams
+from greenlit.config.section import Name, Section
 from greenlit.config.sections import (
     AnnotateParams,
     BaseParams,
     BuildParams,
     DatasetParams,
-    DpoParams,
     EvaluateParams,
     GenerateParams,
     Limits,
-    LoraParams,
-    MethodParams,
-    Name,
     Params,
     PrepareParams,
     RegisterParams,
     ReportParams,
     SamplingParams,
-    Section,
-    SftParams,
     StarterModelParams,
     Tracker,
     TrackingParams,
-    TrainingParams,
     json_schema,
 )
-from greenlit.config.yaml_file import read_yaml
+from greenlit.config.training import (
+    DpoParams,
+    GrpoParams,
+    LoraParams,
+    MethodParams,
+    OnlineParams,
+    PpoParams,
+    RewardModelParams,
+    RlooParams,
+    SftParams,
+    TrainingParams,
+    VllmParams,
+)
+from greenlit.config.yaml_file import parse_yaml, read_yaml
 
 __all__ = [
     "PARAMS",
+    "AiParams",
     "AnnotateParams",
     "BaseParams",
     "BuildParams",
@@ -43,14 +58,22 @@ __all__ = [
     "DpoParams",
     "EvaluateParams",
     "GenerateParams",
+    "GrpoParams",
+    "HumanParams",
+    "JudgeParams",
     "Limits",
     "LoraParams",
     "MethodParams",
     "Name",
+    "OnlineParams",
     "Params",
+    "PpoParams",
     "PrepareParams",
     "RegisterParams",
     "ReportParams",
+    "RewardModelParams",
+    "RewardsParams",
+    "RlooParams",
     "SamplingParams",
     "Section",
     "SftParams",
@@ -58,10 +81,14 @@ __all__ = [
     "Tracker",
     "TrackingParams",
     "TrainingParams",
+    "VllmParams",
     "json_schema",
     "load_params",
     "load_params_and_method",
+    "load_params_and_reward_model",
     "method_of",
     "parse_params",
+    "parse_reward_model",
+    "parse_yaml",
     "read_yaml",
 ]

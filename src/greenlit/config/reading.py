@@ -4,11 +4,14 @@ import argparse
 import difflib
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from greenlit.config.sections import DpoParams, Params, Section, SftParams
+from greenlit.config.misplaced import KINDS, REWARD_MODEL, why_not
+from greenlit.config.section import Section
+from greenlit.config.sections import Params
+from greenlit.config.training import MethodParams, RewardModelParams
 from greenlit.config.yaml_file import read_yaml
 from greenlit.errors import ConfigError
 from greenlit.jsonl import one_line, shortened
@@ -16,6 +19,7 @@ from greenlit.jsonl import one_line, shortened
 PARAMS = Path("params.yaml")
 MOST_FAULTS = 40
 """Faults of a file that are told."""
+S = TypeVar("S", bound=Section)
 
 
 def load_params(path: Path = PARAMS) -> Params:
@@ -41,7 +45,25 @@ def load_params_and_method(description: str) -> tuple[Params, str]:
     return params, name
 
 
-def method_of(params: Params, name: str) -> SftParams | DpoParams:
+def load_params_and_reward_model(description: str) -> tuple[Params, str]:
+    """params.yaml, and the `--name NAME` of a stage's command line, which must stand in it.
+
+    Raises:
+        ConfigError: as `load_params`, or there is no such reward model.
+    """
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--name", required=True, help="name under `reward_models` in params.yaml")
+    name = parser.parse_args().name
+    params = load_params()
+    if name not in params.reward_models:
+        raise ConfigError(
+            f"params.yaml: reward_models: no reward model {shortened(name)}",
+            hint=f"one of {', '.join(params.reward_models)}" if params.reward_models else "there is none",
+        )
+    return params, name
+
+
+def method_of(params: Params, name: str) -> MethodParams:
     """The settings of one method.
 
     Raises:
@@ -59,16 +81,31 @@ def parse_params(content: Any, place: str) -> Params:
     if not isinstance(content, dict):
         found = "nothing" if content is None else type(content).__name__
         raise ConfigError(f"{place}: must be a mapping of sections (found {found})", hint="`greenlit preset starter`")
+    return _checked(Params, content, place, ())
+
+
+def parse_reward_model(content: Any, place: str) -> RewardModelParams:
+    """Check the settings of one reward model that stand outside of a params file."""
+    return _checked(RewardModelParams, content, place, ("reward_models", ""))
+
+
+def _checked(kind: type[S], content: Any, place: str, inside: tuple[str, ...]) -> S:
+    """Args:
+    inside: keys of params.yaml below which this would stand.
+    """
     try:
-        return Params.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
         faults = error.errors(include_url=False)
-        lines = [_fault_line(place, fault) for fault in faults[:MOST_FAULTS]]
-        if len(faults) > MOST_FAULTS:
-            lines.append(f"{place}: and {len(faults) - MOST_FAULTS} more")
+        lines = [_fault_line(place, fault, inside) for fault in faults]
+        lines = list(dict.fromkeys(lines))  # of a setting of two types, each tells its fault
+        if len(lines) > MOST_FAULTS:
+            lines[MOST_FAULTS:] = [f"{place}: and {len(lines) - MOST_FAULTS} more"]
         raise ConfigError("\n".join(lines)) from None
 
 
+_EITHER = {"str", "list[str]"}
+"""What pydantic puts into the place of a setting that may be text or a list of texts."""
 _COMPARISONS = {
     "greater_than": ("gt", "must be > {}"),
     "greater_than_equal": ("ge", "must be >= {}"),
@@ -91,17 +128,14 @@ _TYPES = {
 }
 
 
-def _fault_line(place: str, fault: Any) -> str:
-    path = _plain_path(fault["loc"])
-    where = one_line(f"{place}: {'.'.join(path)}", len(place) + 120)
+def _fault_line(place: str, fault: Any, inside: tuple[str, ...] = ()) -> str:
+    loc = (*inside, *fault["loc"])
+    path = _plain_path(loc)
+    where = one_line(f"{place}: {'.'.join(path[len(inside) :])}", len(place) + 120)
     if fault["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(path[-1][:60], _known_keys(path[:-1]), n=1)
-        hint = (
-            f"\n  hint: did you mean {close[0]}?"
-            if close
-            else f"\n  hint: known keys: {', '.join(_known_keys(path[:-1]))}"
-        )
-        return f"{where}: unknown key{hint}"
+        return f"{where}: {_unknown_key(loc, path)}"
+    if loc[-1] in _EITHER:
+        return f"{where}: must be text or a list of texts (found {shortened(fault['input'])})"
     if fault["type"] == "missing":
         return f"{where}: is missing"
     found = f" (found {shortened(fault['input'])})"
@@ -125,6 +159,24 @@ def _fault_line(place: str, fault: Any) -> str:
     return f"{where}: {one_line(message)}{found}"
 
 
+def _unknown_key(loc: tuple[Any, ...], path: list[str]) -> str:
+    """What to say of a key that is not known where it stands."""
+    kind = _kind_of(loc)
+    told = why_not(path[-1], kind) if kind and len(path) == 3 else None
+    if told:
+        return f"{told[0]}\n  hint: {told[1]}"
+    known = _known_keys(path[:-1], kind)
+    close = difflib.get_close_matches(path[-1][:60], known, n=1)
+    return f"unknown key\n  hint: {f'did you mean {close[0]}?' if close else 'known keys: ' + ', '.join(known)}"
+
+
+def _kind_of(loc: tuple[Any, ...]) -> str | None:
+    """The method that a place in the file belongs to: pydantic puts the union's tag after its name."""
+    if loc[0] == "reward_models":
+        return REWARD_MODEL
+    return str(loc[2]) if loc[0] == "methods" and len(loc) > 3 else None
+
+
 def _literals(expected: str) -> list[str]:
     return [part.strip(" '") for part in expected.replace(" or ", ",").split(",")]
 
@@ -134,14 +186,14 @@ def _plain_path(loc: tuple[Any, ...]) -> list[str]:
     path = [str(part) for part in loc]
     if len(path) > 2 and path[0] == "methods":
         del path[2:3]
-    return [part for part in path if part not in {"[key]"}]
+    return [part for part in path if part not in {"[key]", *_EITHER}]
 
 
-def _known_keys(path: list[str]) -> list[str]:
+def _known_keys(path: list[str], kind: str | None) -> list[str]:
     section: Any = Params
     for index, key in enumerate(path):
-        if path[0] == "methods" and index == 1:
-            section = DpoParams
+        if kind and index == 1:
+            section = KINDS[kind]
             continue
         field = section.model_fields.get(key) if isinstance(section, type) else None
         section = _section_of(field.annotation) if field else None

@@ -3,19 +3,14 @@
 Where a program runs (worker processes, URIs, credentials) comes from the environment and is no part of this.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-
-
-class Section(BaseModel):
-    """A part of params.yaml: frozen, and a key it does not know is an error."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, strict=True, allow_inf_nan=False
-    )
+from greenlit.config.feedback import AiParams, HumanParams
+from greenlit.config.rewards import RewardsParams
+from greenlit.config.section import Name, Section
+from greenlit.config.training import MethodParams, RewardModelParams
 
 
 class Limits(Section):
@@ -135,6 +130,8 @@ class EvaluateParams(SamplingParams):
     """Level of every interval."""
     resamples: int = Field(default=10_000, ge=100)
     """Bootstrap resamples over problems."""
+    test: bool = True
+    """Measure the test split too; false: validation only, so that test stays unseen while choices are made."""
 
     @model_validator(mode="after")
     def _enough_samples(self) -> "EvaluateParams":
@@ -169,77 +166,14 @@ class BuildParams(Section):
     """Passing candidates kept per problem in nbest.jsonl."""
     n_fails: int = Field(default=5, ge=0)
     """Unlike failures kept per problem in nbest.jsonl."""
-    max_pairs: int = Field(default=4, ge=1)
-    """Pairs per problem."""
+    max_pairs: int = Field(default=4, ge=0)
+    """Pairs per problem by execution."""
     shuffle_verdicts: bool = False
-    """Placebo: deal each problem's verdicts out among its candidates at random."""
-
-
-class LoraParams(Section):
-    """Low-rank adapter: https://arxiv.org/abs/2106.09685."""
-
-    r: int = Field(default=16, ge=1)
-    """Rank."""
-    alpha: int = Field(default=32, ge=1)
-    """Scale: the update is multiplied by alpha / r."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Dropout on the adapter's input."""
-    target_modules: str | list[str] = "all-linear"
-    """Module names, or `all-linear`."""
-
-
-class TrainingParams(Section):
-    """What every method has."""
-
-    reads: str
-    """File to learn from."""
-    start: str
-    """Model directory to start from."""
-    lora: LoraParams | None = LoraParams()
-    """Adapter settings; null trains all weights."""
-    learning_rate: float = Field(gt=0)
-    """Peak learning rate."""
-    schedule: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
-    """Learning-rate schedule."""
-    warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the steps that warm up."""
-    weight_decay: float = Field(default=0.0, ge=0)
-    """AdamW weight decay."""
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    """Gradient clipping."""
-    epochs: float = Field(default=1.0, gt=0)
-    """Passes over the data."""
-    batch_size: int = Field(default=32, ge=1)
-    """Rows (pairs, programs) per optimizer step and process."""
-    accumulate: int = Field(default=1, ge=1)
-    """Batches per optimizer step."""
-    max_length: int = Field(default=1024, ge=16)
-    """Longest prompt + completion in tokens; longer rows are left out and counted."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the computation (bfloat16: autocast)."""
-    keep_checkpoints: int = Field(default=1, ge=0)
-    """Last checkpoints, with the optimizer's state, to keep beside the result."""
-
-
-class SftParams(TrainingParams):
-    """Supervised fine-tuning on the best candidates."""
-
-    method: Literal["sft"]
-    """Key of training.METHODS."""
-
-
-class DpoParams(TrainingParams):
-    """Direct preference optimisation: https://arxiv.org/abs/2305.18290."""
-
-    method: Literal["dpo"]
-    """Key of training.METHODS."""
-    beta: float = Field(default=0.1, gt=0)
-    """Strength of the pull towards the start model."""
-    sft_weight: float = Field(default=0.0, ge=0)
-    """Weight of a likelihood term on the chosen completions, next to the preference loss."""
-
-
-MethodParams = Annotated[SftParams | DpoParams, Field(discriminator="method")]
+    """Placebo: deal each problem's verdicts out among its candidates at random; people and AI judges are left out."""
+    human: HumanParams = HumanParams()
+    """Weights of what people say, in human/<dataset>/."""
+    ai: AiParams | None = None
+    """Pairs by an AI judge; null: none."""
 
 
 class ReportParams(Section):
@@ -281,6 +215,9 @@ class Params(Section):
     build: BuildParams = BuildParams()
     methods: dict[Name, MethodParams] = Field(min_length=1)
     """Training runs from the same candidates, by name; each gets train, merge and evaluate."""
+    rewards: RewardsParams = RewardsParams()
+    reward_models: dict[Name, RewardModelParams] = {}
+    """Learned rewards, by name, from the same pairs; `rewards.model` says which one online methods use."""
     evaluate: EvaluateParams = EvaluateParams()
     report: ReportParams = ReportParams()
     registration: RegisterParams = Field(default=RegisterParams(), alias="register")

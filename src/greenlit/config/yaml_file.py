@@ -87,7 +87,15 @@ def read_yaml(path: Path) -> Any:
     Raises:
         ConfigError: missing, a folder, too large, not UTF-8, not YAML, or nested without end; `file:line` where known.
     """
-    text = _text(path)
+    return parse_yaml(_text(path), path)
+
+
+def parse_yaml(text: str, path: Path | str) -> Any:
+    """Read one YAML document, or one value, from text; `path` stands before every fault.
+
+    Raises:
+        ConfigError: not YAML, or nested without end.
+    """
     loader = None
     try:
         loader = _Loader(text)
@@ -127,7 +135,7 @@ def _text(path: Path) -> str:
         raise ConfigError(f"{path}: {not_utf8(error)}", hint=UTF8_HINT) from None
 
 
-def _fault(path: Path, error: yaml.YAMLError) -> ConfigError:
+def _fault(path: Path | str, error: yaml.YAMLError) -> ConfigError:
     mark = getattr(error, "problem_mark", None)
     place = f"{path}:{mark.line + 1}" if mark else str(path)
     problem = one_line(getattr(error, "problem", None) or str(error))

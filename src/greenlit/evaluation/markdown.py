@@ -19,8 +19,13 @@ from greenlit.evaluation.report import (
     table_title,
 )
 from greenlit.evaluation.summary import effect_sentence
+from greenlit.evaluation.tables import shown_split, split_block
 from greenlit.types import Annotated, Verdict
 
+_UNSEEN = (
+    "Test was not measured (`evaluate.test` is false in params.yaml): all figures here are of validation, which "
+    "choices are made on."
+)
 _LINES = 60
 """Lines of a program that are shown."""
 
@@ -40,7 +45,7 @@ def write_markdown(
     sections = [
         f"# {_text(summary['experiment'])}: before and after",
         headline(summary),
-        *_comparison(summary, "test"),
+        *(_comparison(summary, "test") if shown_split(summary) == "test" else [_UNSEEN]),
         *_comparison(summary, "validation"),
         *_headroom(summary),
         *(f"![{_text(title)}]({_link(image, path.parent)})" for title, image in images.items()),
@@ -72,12 +77,12 @@ def _headroom(summary: Mapping[str, Any]) -> list[str]:
         (method, *("none left" if share is None else f"{share:+.1%}" for share in (found[metric], found["greedy"])))
         for method, found in summary["headroom_recovered"].items()
     ]
-    explained = "Headroom recovered on test: the change divided by what the baseline had left to gain (1 - baseline)."
-    return [explained, table(("method", metric, "greedy"), rows)]
+    explained = "the change divided by what the baseline had left to gain (1 - baseline)."
+    return [f"Headroom recovered on {shown_split(summary)}: {explained}", table(("method", metric, "greedy"), rows)]
 
 
 def _outcomes(summary: Mapping[str, Any]) -> list[str]:
-    """Verdicts and error classes of the sampled candidates on test."""
+    """Verdicts and error classes of the sampled candidates."""
     after = {f"after {method}": outcome for method, outcome in summary["outcomes"]["after"].items()}
     columns = {"baseline": summary["outcomes"]["baseline"], **after}
     totals = [one["candidates"]["sampled"] for one in columns.values()]
@@ -108,11 +113,11 @@ def _outcomes(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _changed(summary: Mapping[str, Any], examples: Mapping[str, Sequence[Example]]) -> list[str]:
-    sections = ["## Won and lost problems"]
+    sections, split = ["## Won and lost problems"], shown_split(summary)
     for method, found in summary["changed"].items():
-        n = summary["delta"][method]["greedy"]["n"]
+        n = split_block(summary, split)["delta"][method]["greedy"]["n"]
         sections.append(
-            f"{method}: of {n} test problems, the greedy program of {len(found['wins'])} changed from failing to "
+            f"{method}: of {n} {split} problems, the greedy program of {len(found['wins'])} changed from failing to "
             f"passing and of {len(found['losses'])} from passing to failing."
         )
         sections += [_example(method, example) for example in examples.get(method, ())]
@@ -145,8 +150,7 @@ def _meaning(summary: Mapping[str, Any]) -> list[str]:
         "cover the choice of problems and the sampling, not a repetition of the training with another seed.",
         "p is two-sided and paired by problem: sign-flip permutation for pass@k, exact McNemar for greedy. It is not "
         "corrected for the number of methods and metrics shown.",
-        f"Choices between methods are made on validation (here: {leading_method(summary)}); test is for the final "
-        "figure only, and loses that meaning when it is looked at again and again.",
+        f"Choices between methods are made on validation (here: {leading_method(summary)}); {_of_choices(summary)}",
         f"{effect_sentence(DetectableEffect(**summary['mde']))}.",
         "Tests decide what passes: a program that passes them may still be wrong, and a gain on these problems says "
         "nothing about problems of another kind.",
@@ -154,6 +158,12 @@ def _meaning(summary: Mapping[str, Any]) -> list[str]:
         "candidate is left out, not counted as failed.",
     ]
     return ["## What the numbers mean, and what they do not", "\n".join(f"- {line}" for line in lines)]
+
+
+def _of_choices(summary: Mapping[str, Any]) -> str:
+    if shown_split(summary) == "test":
+        return "test is for the final figure only, and loses that meaning when it is looked at again and again."
+    return "so are the figures here, which flatter what was chosen by them; test is kept for the final figure."
 
 
 def _audit(summary: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,7 @@
-"""Sample and grade validation and test with one model: the same for the base model and for what was trained from it."""
+"""Sample and grade validation and test with one model: the same for the base model and for what was trained from it.
+
+With `evaluate.test: false` nothing is sampled on test; the file of its candidates is there, and empty.
+"""
 
 import itertools
 import sys
@@ -22,6 +25,11 @@ from greenlit.types import Annotated, Split
 MEASURED: tuple[Split, ...] = ("validation", "test")
 
 
+def splits_of(params: EvaluateParams) -> tuple[Split, ...]:
+    """The splits that are measured, in their order."""
+    return MEASURED if params.test else ("validation",)
+
+
 def measure(model: Path, params: Params, paths: Paths, method: str | None) -> dict[str, Any]:
     """Write the graded candidates and the figures of one model; return the figures.
 
@@ -30,13 +38,14 @@ def measure(model: Path, params: Params, paths: Paths, method: str | None) -> di
         method: name under `methods` whose merged model this is; None for the base model.
     """
     label = "baseline" if method is None else f"evaluate {method}"
-    files = [paths.problems(split) for split in MEASURED]
-    problems = {split: read_problems(file) for split, file in zip(MEASURED, files, strict=True)}
+    splits = splits_of(params.evaluate)
+    files = [paths.problems(split) for split in splits]
+    problems = {split: read_problems(file) for split, file in zip(splits, files, strict=True)}
     settings = {"params": params.evaluate.model_dump(), "seed": params.seed}
     with work_dir(label.replace(" ", "_"), settings, [*files, model]) as work:
         candidates = sample(
             model,
-            [problem for split in MEASURED for problem in problems[split].values()],
+            [problem for split in splits for problem in problems[split].values()],
             params.evaluate,
             seed=params.seed,
             greedy=True,
@@ -46,14 +55,16 @@ def measure(model: Path, params: Params, paths: Paths, method: str | None) -> di
         )
         with Judge(params.annotate, workers()) as judge, VerdictCache() as cache:
             print(judge.banner, file=sys.stderr)
-            for split in MEASURED:
+            for split in splits:
                 count = len(problems[split]) * (params.evaluate.n + 1)
                 with progress(f"{label}: verdicts, {split}", count, "programs") as bar:
                     graded = annotate(problems[split], itertools.islice(candidates, count), judge, bar, cache)
                     write_rows(paths.measured(split, method), (row for row, _ in graded))
+    for split in set(MEASURED) - set(splits):
+        write_rows(paths.measured(split, method), ())
     document = evaluation_document(
-        {split: _figures(paths.measured(split, method), params.evaluate, params.seed) for split in MEASURED},
-        params.evaluate.model_dump(),
+        {split: _figures(paths.measured(split, method), params.evaluate, params.seed) for split in splits},
+        params.evaluate.model_dump(exclude={"test"}),  # the splits stand in the document
         params.annotate.model_dump(),
         params.seed,
     )

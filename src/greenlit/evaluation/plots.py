@@ -1,25 +1,18 @@
-"""The report's pictures, as PNG: readable in grey, the same bytes for the same numbers.
-
-Colours: Okabe and Ito's palette for colour-blind readers; shapes and labels carry the meaning too.
-"""
+"""The report's pictures."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from greenlit.evaluation.tables import BASELINE, problem_rows, training_rows
-from greenlit.jsonl import atomic_write
+from greenlit.evaluation.tables import BASELINE, problem_rows, shown_split, split_block, training_rows
+from greenlit.pictures import MARKERS, PALETTE, picture
 from greenlit.types import Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-_PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 _GREY = "#7F7F7F"
-_MARKERS = "osD^vPX"
 _VERDICT_COLOURS = {
     "passed": "#009E73",
     "failed": "#E69F00",
@@ -35,26 +28,13 @@ _CURVES_FIRST = ("loss", "reward", "rewards/accuracies", "rewards/margins", "kl"
 _PANELS = 6
 
 
-@contextmanager
-def _picture(path: Path, width: float, height: float) -> Iterator["Figure"]:
-    """A figure in matplotlib's own style, whatever the user's, saved at the end without a date or a version."""
-    import matplotlib.style
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with matplotlib.style.context("default"):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(figure)
-        yield figure
-        with atomic_write(path) as stream:
-            figure.savefig(stream.buffer, dpi=120, format="png", metadata={"Software": None})
-
-
 def plot_pass_at_k(path: Path, summary: Mapping[str, Any]) -> None:
-    """Every figure of the test split with its interval: the baseline and each method side by side."""
-    series = {BASELINE: summary["baseline_test"], **{f"after {m}": f for m, f in summary["after_test"].items()}}
-    metrics = list(summary["baseline_test"])
-    with _picture(path, 1.8 + 1.6 * len(metrics), 4.2) as figure:
+    """Every figure of a split with its interval: the baseline and each method side by side."""
+    split = shown_split(summary)
+    block = split_block(summary, split)
+    series = {BASELINE: block["baseline"], **{f"after {m}": f for m, f in block["after"].items()}}
+    metrics = list(block["baseline"])
+    with picture(path, 1.8 + 1.6 * len(metrics), 4.2) as figure:
         axes = figure.subplots()
         for at, (name, figures) in enumerate(series.items()):
             shift = (at - (len(series) - 1) / 2) * 0.6 / len(series)
@@ -65,13 +45,13 @@ def plot_pass_at_k(path: Path, summary: Mapping[str, Any]) -> None:
         axes.set_ylim(-0.02, 1.02)
         axes.grid(axis="y", alpha=0.3)
         axes.set_ylabel("share of problems")
-        axes.set_title(f"{summary['experiment']}: test, {summary['confidence']:.0%} intervals", fontsize=11)
+        axes.set_title(f"{summary['experiment']}: {split}, {summary['confidence']:.0%} intervals", fontsize=11)
         axes.legend(frameon=False)
 
 
 def _point(axes: "Axes", x: float, figure: Mapping[str, Any], series: int, label: str | None) -> None:
-    colour = _GREY if series == 0 else _PALETTE[(series - 1) % len(_PALETTE)]
-    marker = _MARKERS[series % len(_MARKERS)]
+    colour = _GREY if series == 0 else PALETTE[(series - 1) % len(PALETTE)]
+    marker = MARKERS[series % len(MARKERS)]
     if figure["value"] is None:
         axes.plot([], [], marker=marker, color=colour, linestyle="", label=label)
         return
@@ -80,10 +60,12 @@ def _point(axes: "Axes", x: float, figure: Mapping[str, Any], series: int, label
     axes.annotate(f"{figure['value']:.3f}", (x, figure["value"]), (7, 4), textcoords="offset points", fontsize=8)
 
 
-def plot_by_problem(path: Path, baseline: Mapping[str, Any], after: Mapping[str, Mapping[str, Any]]) -> None:
-    """Each test problem's pass rate before and after; a circle's area tells how many problems share the place."""
-    rows = problem_rows(baseline, after)
-    with _picture(path, 4.2 * len(after), 4.6) as figure:
+def plot_by_problem(
+    path: Path, baseline: Mapping[str, Any], after: Mapping[str, Mapping[str, Any]], split: str
+) -> None:
+    """Each problem's pass rate before and after; a circle's area tells how many problems share the place."""
+    rows = problem_rows(baseline, after, split)
+    with picture(path, 4.2 * len(after), 4.6) as figure:
         panels = figure.subplots(1, len(after), squeeze=False, sharey=True)[0]
         for at, (axes, method) in enumerate(zip(panels, after, strict=True)):
             places = Counter(
@@ -95,7 +77,7 @@ def plot_by_problem(path: Path, baseline: Mapping[str, Any], after: Mapping[str,
             largest = max(places.values(), default=1)
             sizes = [20 + 380 * count / largest for count in places.values()]
             axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle="--")
-            axes.scatter(before, later, s=sizes, color=_PALETTE[at % len(_PALETTE)], alpha=0.6, edgecolors="black")
+            axes.scatter(before, later, s=sizes, color=PALETTE[at % len(PALETTE)], alpha=0.6, edgecolors="black")
             axes.set(xlim=(-0.08, 1.08), ylim=(-0.08, 1.08), xlabel="pass rate before")
             axes.set_box_aspect(1)
             better = sum(n for (x, y), n in places.items() if y > x)
@@ -106,11 +88,11 @@ def plot_by_problem(path: Path, baseline: Mapping[str, Any], after: Mapping[str,
 
 
 def plot_verdicts(path: Path, summary: Mapping[str, Any]) -> None:
-    """What became of the sampled candidates on test, as shares."""
+    """What became of the sampled candidates, as shares."""
     outcomes = summary["outcomes"]
     bars = {BASELINE: outcomes["baseline"], **{f"after {m}": one for m, one in outcomes["after"].items()}}
     shares = {name: _shares(one["verdicts"]["sampled"]) for name, one in bars.items()}
-    with _picture(path, 8.0, 1.6 + 0.5 * len(bars)) as figure:
+    with picture(path, 8.0, 1.6 + 0.5 * len(bars)) as figure:
         axes = figure.subplots()
         left = dict.fromkeys(bars, 0.0)
         for verdict in get_args(Verdict):
@@ -149,12 +131,12 @@ def plot_training(path: Path, logs: Mapping[str, Sequence[Mapping[str, Any]]]) -
         return False
     wide = min(3, len(shown))
     high = -(-len(shown) // wide)
-    with _picture(path, 4.0 * wide, 2.8 * high) as figure:
+    with picture(path, 4.0 * wide, 2.8 * high) as figure:
         panels = figure.subplots(high, wide, squeeze=False).flat
         for axes, key in zip(panels, shown, strict=False):
             for at, method in enumerate(logs):
                 points = [(row["step"], row[key]) for row in rows if row["method"] == method and row[key] is not None]
-                style = {"color": _PALETTE[at % len(_PALETTE)], "marker": _MARKERS[at % len(_MARKERS)], "markersize": 3}
+                style = {"color": PALETTE[at % len(PALETTE)], "marker": MARKERS[at % len(MARKERS)], "markersize": 3}
                 if points:
                     axes.plot(*zip(*points, strict=True), label=method, **style)
             axes.set_title(key, fontsize=10)
@@ -188,12 +170,13 @@ def write_plots(
         for name in ("pass_at_k", "by_problem", "verdicts", "training")
     }
     plot_pass_at_k(paths["pass_at_k"], summary)
-    plot_by_problem(paths["by_problem"], baseline, after)
+    split = shown_split(summary)
+    plot_by_problem(paths["by_problem"], baseline, after, split)
     plot_verdicts(paths["verdicts"], summary)
     images = {
-        "Test figures before and after, with intervals": paths["pass_at_k"],
-        "Pass rate of each test problem before and after": paths["by_problem"],
-        "Verdicts of the test samples before and after": paths["verdicts"],
+        f"{split.capitalize()} figures before and after, with intervals": paths["pass_at_k"],
+        f"Pass rate of each {split} problem before and after": paths["by_problem"],
+        f"Verdicts of the {split} samples before and after": paths["verdicts"],
     }
     if plot_training(paths["training"], logs):
         images["Training curves"] = paths["training"]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from greenlit.errors import DataError
 from greenlit.evaluation.compare import compare, metric_names
-from greenlit.evaluation.summary import detectable_effect_of
-from greenlit.evaluation.tables import split_block
+from greenlit.evaluation.summary import detectable_effect_of, final_split
+from greenlit.evaluation.tables import shown_split, split_block
 from greenlit.types import Annotated
 
 if TYPE_CHECKING:
@@ -32,12 +32,16 @@ def build_summary(
     """The content of results/reports/<experiment>_summary.json.
 
     Args:
-        baseline: evaluations_baseline.json with the splits `validation` and `test`.
+        baseline: evaluations_baseline.json with the splits `validation` and, unless `evaluate.test` is false, `test`.
         after: evaluations_after.json by method, in the order to show.
         rl_manifest: path of the pairs' manifest, relative to the project.
         checkpoint: merged model's folder by method, relative to the project.
         made_with: seed, hardware and packages.
         audit: audit.json of the problems.
+
+    Returns:
+        the summary; without test, `baseline_test`, `after_test` and `delta` are null, and what else is of the test
+        split (`headroom_recovered`, `changed`, `outcomes`, `mde`) is of validation.
 
     Raises:
         MismatchError: an evaluation does not belong to this baseline.
@@ -47,36 +51,38 @@ def build_summary(
         if PurePath(path).is_absolute():
             raise DataError(f"report: paths must be relative to the project (found {path})")
     metrics = metric_names(baseline["settings"]["ks"])
+    final = final_split(baseline)
     compared = {
         split: {method: compare(baseline, document, split) for method, document in after.items()}
-        for split in ("test", "validation")
+        for split in dict.fromkeys((final, "validation"))
     }
     blocks = {split: _block(baseline, after, split, found, metrics) for split, found in compared.items()}
-    base = blocks["test"]["baseline"]
+    base, deltas = blocks[final]["baseline"], blocks[final]["delta"]
+    test = blocks.get("test", dict.fromkeys(("baseline", "after", "delta")))
     return {
         "experiment": experiment,
         "seed": seed,
-        "baseline_test": base,
-        "after_test": blocks["test"]["after"],
-        "delta": blocks["test"]["delta"],
+        "baseline_test": test["baseline"],
+        "after_test": test["after"],
+        "delta": test["delta"],
         "rl_manifest": rl_manifest,
         "checkpoint": dict(checkpoint),
         "validation": blocks["validation"],
         "headroom_recovered": {
             method: {name: _headroom(base[name]["value"], delta[name]["value"]) for name in (metrics[0], "greedy")}
-            for method, delta in blocks["test"]["delta"].items()
+            for method, delta in deltas.items()
         },
         "changed": {
-            method: {"wins": found["wins"], "losses": found["losses"]} for method, found in compared["test"].items()
+            method: {"wins": found["wins"], "losses": found["losses"]} for method, found in compared[final].items()
         },
         "outcomes": {
-            "baseline": _outcomes(baseline),
-            "after": {method: _outcomes(document) for method, document in after.items()},
+            "baseline": _outcomes(baseline, final),
+            "after": {method: _outcomes(document, final) for method, document in after.items()},
         },
         "confidence": baseline["settings"]["confidence"],
         "resamples": baseline["settings"]["resamples"],
         "sandbox_level": baseline["level"],
-        "mde": asdict(detectable_effect_of(baseline, "test")),
+        "mde": asdict(detectable_effect_of(baseline, final)),
         "made_with": dict(made_with),
         "audit": {key: audit[key] for key in _AUDITED},
     }
@@ -103,13 +109,13 @@ def _headroom(base: float | None, gain: float | None) -> float | None:
     return gain / (1.0 - base) if base is not None and gain is not None and base < 1.0 else None
 
 
-def _outcomes(document: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: document["splits"]["test"][key] for key in _OUTCOMES}
+def _outcomes(document: Mapping[str, Any], split: str) -> dict[str, Any]:
+    return {key: document["splits"][split][key] for key in _OUTCOMES}
 
 
 def first_metric(summary: Mapping[str, Any]) -> str:
     """The figure the answer is about: pass@1, else the pass@k with the smallest k."""
-    return next(iter(summary["baseline_test"]))
+    return next(iter(summary["validation"]["baseline"]))
 
 
 def leading_method(summary: Mapping[str, Any]) -> str:
@@ -126,15 +132,16 @@ def leading_method(summary: Mapping[str, Any]) -> str:
 
 def headline(summary: Mapping[str, Any]) -> str:
     """Did it get better, and by how much: one sentence."""
-    method, metric = leading_method(summary), first_metric(summary)
+    method, metric, split = leading_method(summary), first_metric(summary), shown_split(summary)
+    block = split_block(summary, split)
     before, after, delta = (
-        block[metric] for block in (summary["baseline_test"], summary["after_test"][method], summary["delta"][method])
+        figures[metric] for figures in (block["baseline"], block["after"][method], block["delta"][method])
     )
-    chosen = f"{method} (chosen on validation)" if len(summary["delta"]) > 1 else method
+    chosen = f"{method} (chosen on validation)" if len(block["delta"]) > 1 else method
     if delta["value"] is None:
-        return f"Not known: no problem of the test split could be measured both before and after {chosen}."
+        return f"Not known: no problem of the {split} split could be measured both before and after {chosen}."
     change = (
-        f"{metric} on test went from {before['value']:.3f} to {after['value']:.3f} with {chosen}, a change of "
+        f"{metric} on {split} went from {before['value']:.3f} to {after['value']:.3f} with {chosen}, a change of "
         f"{change_text(delta)} ({summary['confidence']:.0%} interval, n = {delta['n']} problems, {p_text(delta['p'])})."
     )
     answers = {
@@ -142,7 +149,8 @@ def headline(summary: Mapping[str, Any]) -> str:
         -1: "No, it got worse",
         0: "No change that can be told from chance",
     }
-    return f"{answers[direction(delta, summary['confidence'])]}: {change}"
+    unseen = "" if split == "test" else " Test was not measured."
+    return f"{answers[direction(delta, summary['confidence'])]}: {change}{unseen}"
 
 
 def direction(delta: Mapping[str, Any], confidence: float) -> int:
@@ -202,12 +210,13 @@ def table_title(summary: Mapping[str, Any], split: str) -> str:
     return f"{summary['experiment']}: {split}, [low, high] at {summary['confidence']:.0%} confidence"
 
 
-def terminal_table(summary: Mapping[str, Any], split: str = "test") -> "Table":
-    """The comparison as a rich table; signs carry the meaning, colour only repeats it."""
+def terminal_table(summary: Mapping[str, Any], split: str | None = None) -> "Table":
+    """The comparison as a rich table, of test if it was measured; signs carry the meaning, colour only repeats it."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
+    split = split or shown_split(summary)
     table = Table(title=escape(table_title(summary, split)), box=box.SIMPLE_HEAD, padding=0, collapse_padding=True)
     for column in COLUMNS:
         table.add_column(column, justify="right" if column == "n" else "left", no_wrap=column in {"metric", "n", "p"})
@@ -250,7 +259,7 @@ def pick_examples(
 
     Args:
         changed: {"wins", "losses"} of one method of the summary.
-        before, after: all candidates of the test split.
+        before, after: all candidates of the split that the summary answers with.
         statements: what each problem asks; may lack some.
     """
     wanted = {"won": changed["wins"][:limit], "lost": changed["losses"][:limit]}

@@ -13,7 +13,7 @@ from typing import Any
 
 from greenlit.errors import DataError, MismatchError
 from greenlit.evaluation.compare import DetectableEffect, detectable_effect, interval, metric_names, values_by_problem
-from greenlit.types import FORMAT_VERSION, Annotated
+from greenlit.types import FORMAT_VERSION, Annotated, Split
 
 _ERROR_CLASS = re.compile(r"(?:test \d+: )?(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*)\s*(?::|$)")
 
@@ -189,6 +189,11 @@ def headline_figures(document: Mapping[str, Any]) -> dict[str, Any]:
         split: {key: value for key, value in figures.items() if key not in {"problems", "errors"}}
         for split, figures in document["splits"].items()
     }
+
+
+def final_split(document: Mapping[str, Any]) -> Split:
+    """The split that an evaluation answers with: test, or validation where test was not measured."""
+    return "test" if "test" in document["splits"] else "validation"
 
 
 def detectable_effect_of(document: Mapping[str, Any], split: str) -> DetectableEffect:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from greenlit import jsonl
+from greenlit.types import Split
 
 SPLITS = ("validation", "test")
 BASELINE = "baseline"
@@ -16,6 +17,8 @@ def pass_at_k_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row per method (the baseline first), split and k; k is `greedy` for the greedy program."""
     rows: list[dict[str, Any]] = []
     for split in SPLITS:
+        if split == "test" and shown_split(summary) != "test":
+            continue
         block = split_block(summary, split)
         for method, figures in [(BASELINE, block["baseline"]), *block["after"].items()]:
             rows += [
@@ -23,6 +26,11 @@ def pass_at_k_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
                 for metric, figure in figures.items()
             ]
     return rows
+
+
+def shown_split(summary: Mapping[str, Any]) -> Split:
+    """The split that a summary answers with: test, or validation where test was not measured."""
+    return "validation" if summary["baseline_test"] is None else "test"
 
 
 def split_block(summary: Mapping[str, Any], split: str) -> Mapping[str, Any]:
@@ -33,7 +41,7 @@ def split_block(summary: Mapping[str, Any], split: str) -> Mapping[str, Any]:
 
 
 def problem_rows(
-    baseline: Mapping[str, Any], after: Mapping[str, Mapping[str, Any]], split: str = "test"
+    baseline: Mapping[str, Any], after: Mapping[str, Mapping[str, Any]], split: str
 ) -> list[dict[str, Any]]:
     """One row per method and problem; a rate or verdict that could not be measured is null."""
     before_rows = baseline["splits"][split]["problems"]
@@ -104,7 +112,7 @@ def write_tables(
     tables = {
         "pass_at_k": (pass_at_k_rows(summary), ("method", "split", "k", "value", "low", "high", "n")),
         "by_problem": (
-            problem_rows(baseline, after),
+            problem_rows(baseline, after, shown_split(summary)),
             ("task_id", "method", "baseline_pass_rate", "after_pass_rate", "greedy_before", "greedy_after"),
         ),
         "training": (training, tuple(training[0]) if training else ("method", "step")),

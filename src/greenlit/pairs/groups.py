@@ -6,8 +6,10 @@ from pathlib import Path
 
 from greenlit.errors import DataError, MismatchError
 from greenlit.jsonl import read_numbered_rows, shortened
+from greenlit.problems.prompts import prompt_hash, render
 from greenlit.types import Annotated, Problem
 
+Prompt = str | list[dict[str, str]]
 _REDO = "dvc repro annotate: candidates and problems of different runs?"
 
 
@@ -37,3 +39,23 @@ def by_problem(path: Path, problems: Mapping[str, Problem]) -> Iterator[tuple[Pr
                     hint=_REDO,
                 )
         yield problems[task_id], [row for _, row in numbered]
+
+
+def with_prompts(
+    path: Path, problems: Mapping[str, Problem], chat: bool
+) -> Iterator[tuple[Problem, Prompt, list[Annotated]]]:
+    """As `by_problem`, each problem with its prompt.
+
+    Args:
+        chat: the model takes messages.
+
+    Raises:
+        MismatchError: the candidates were sampled with another prompt.
+    """
+    for problem, rows in by_problem(path, problems):
+        prompt = render(problem, chat)
+        if any(row.prompt_hash != prompt_hash(prompt) for row in rows):
+            raise MismatchError(
+                f"{path}: {problem.task_id}: sampled with another prompt than this one's", hint="dvc repro generate"
+            )
+        yield problem, prompt, rows

@@ -23,6 +23,8 @@ class Counts:
         self.pass_counts: list[tuple[int, int]] = []
         self.pairs_per_problem: list[int] = []
         self.reasons: Counter[str] = Counter()
+        self.others = 0
+        """Pairs that are not of execution."""
         self._chosen_tokens: list[int] = []
         self._rejected_tokens: list[int] = []
 
@@ -40,6 +42,11 @@ class Counts:
         self._chosen_tokens.extend(tokens[pair.chosen_idx] for pair in pairs)
         self._rejected_tokens.extend(tokens[pair.rejected_idx] for pair in pairs)
 
+    def add_other(self, pair: Pair) -> None:
+        """Count a pair that a person or an AI judge made."""
+        self.others += 1
+        self.reasons[pair.reason] += 1
+
     def check(self, source: Path) -> None:
         """There must be candidates, and verdicts on them.
 
@@ -56,7 +63,7 @@ class Counts:
 
     def nothing_to_learn(self) -> str | None:
         """Why there are no pairs, in a sentence; None where there are some."""
-        if any(self.pairs_per_problem):
+        if self.others or any(self.pairs_per_problem):
             return None
         told = ", ".join(f"{count} {verdict}" for verdict, count in self.verdicts.most_common())
         graded, passing = (sum(counts) for counts in zip(*self.pass_counts, strict=True))
@@ -72,7 +79,7 @@ class Counts:
         return f"no pairs: {why} ({told}; {self.truncated} truncated)\nhint: {then}"
 
     def length_bias(self) -> dict[str, float | None]:
-        """Mean tokens of chosen and rejected programs: pairs that differ in length teach length."""
+        """Mean tokens of chosen and rejected candidates: pairs that differ in length teach length."""
         if not self._chosen_tokens:
             return {"chosen_mean_tokens": None, "rejected_mean_tokens": None}
         chosen, rejected = fmean(self._chosen_tokens), fmean(self._rejected_tokens)
@@ -101,7 +108,7 @@ def manifest(counts: Counts, settings: dict[str, Any], inputs: dict[str, Path], 
         "verdicts": dict(sorted(counts.verdicts.items())),
         "truncated": counts.truncated,
         "train_pass@k": {str(k): round(float(pass_at_k_P(n_P, c_P, k).mean()), 6) for k in ks},
-        "pairs": sum(counts.pairs_per_problem),
+        "pairs": sum(counts.pairs_per_problem) + counts.others,
         "pairs_by_reason": dict(sorted(counts.reasons.items())),
         "length_bias": counts.length_bias(),
     }

@@ -4,7 +4,7 @@ Programs that are equal up to variable names count once (alpha-normalised AST). 
 without a verdict take no part.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from greenlit.types import Annotated, Best, Metrics, NBest, Problem
 
@@ -52,15 +52,20 @@ def _unlike(rows: list[Annotated]) -> list[Annotated]:
 
 
 def n_best(
-    problem: Problem, prompt: str | list[dict[str, str]], rows: list[Annotated], passes: int, fails: int
+    problem: Problem,
+    prompt: str | list[dict[str, str]],
+    rows: list[Annotated],
+    passes: int,
+    fails: int,
+    shown_by_people: Sequence[Best] = (),
 ) -> NBest:
-    """The row of nbest.jsonl: at most `passes` passing and `fails` failing candidates."""
+    """The row of nbest.jsonl: at most `passes` passing and `fails` failing candidates, demonstrations before them."""
     passing, failing = ranked(rows)
     return NBest(
         id=problem.task_id,
         entry_point=problem.entry_point,
         prompt=prompt,
-        best_list=[_entry(row) for row in [*passing[:passes], *failing[:fails]]],
+        best_list=[*shown_by_people, *(_entry(row) for row in [*passing[:passes], *failing[:fails]])],
         num_pass=sum(row.passed is True for row in rows),
         num_uniq=len(passing),
         num_fail=sum(row.passed is False for row in rows),

@@ -38,8 +38,8 @@ def preference_pairs(
         reason = "pass over near miss" if rejected.tests_passed else f"pass over {rejected.verdict}"
         yield Pair(
             prompt=prompt,
-            chosen=_completion(prompt, chosen.text, end),
-            rejected=_completion(prompt, rejected.text, end),
+            chosen=completion_of(prompt, chosen.text, end),
+            rejected=completion_of(prompt, rejected.text, end),
             task_id=problem.task_id,
             chosen_idx=chosen.candidate_idx,
             rejected_idx=rejected.candidate_idx,
@@ -47,7 +47,8 @@ def preference_pairs(
         )
 
 
-def _completion(prompt: str | list[dict[str, str]], text: str, end: str) -> str | list[dict[str, str]]:
+def completion_of(prompt: str | list[dict[str, str]], text: str, end: str) -> str | list[dict[str, str]]:
+    """A completion in TRL's form: text up to and with the end token behind a text, a message behind messages."""
     return text + end if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
 
 

@@ -6,7 +6,7 @@ verdicts found before are its own, so that nothing is restored from what is ther
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ def make_copy(record: dict[str, Any], file: Path) -> Copy:
         raise ConfigError("no git repository here", hint="`git init`, and commit the project")
     folder = COPIES / file.stem
     commit, code = _code_to_use(record)
-    key = work_key(commit or [sha256_file(path) for path in _files_here()], [file])
+    key = work_key(commit or [sha256_file(path) for path in files_here()], [file])
     copy = Copy(folder, code, goes_on=_is_unfinished(folder, key))
     if copy.goes_on:
         return copy
@@ -63,7 +63,7 @@ def make_copy(record: dict[str, Any], file: Path) -> Copy:
     if commit:
         _check_out(commit, folder)
     else:
-        _copy_files(folder)
+        copy_files(folder)
     _settle(record, folder)
     write_json(copy._note, {"key": key, "finished": False})
     return copy
@@ -96,16 +96,17 @@ def _check_out(commit: str, folder: Path) -> None:
         raise WorldError(f"{folder}: commit {commit} could not be checked out", hint="see `git fsck`, and free space")
 
 
-def _files_here() -> list[Path]:
-    """Tracked files, and untracked code, as far as they are there."""
+def files_here(new_in: Sequence[str] = CODE) -> list[Path]:
+    """Tracked files, and those below `new_in` that git neither tracks nor ignores, as far as they are there."""
     tracked = git("ls-files", "-z") or ""
-    new = git("ls-files", "-z", "--others", "--exclude-standard", "--", *CODE) or ""
+    new = git("ls-files", "-z", "--others", "--exclude-standard", "--", *new_in) or ""
     names = [name for name in sorted({*tracked.split("\0"), *new.split("\0")}) if name]
     return [Path(name) for name in names if Path(name).is_file()]
 
 
-def _copy_files(folder: Path) -> None:
-    for path in _files_here():
+def copy_files(folder: Path) -> None:
+    """The project's files, as they are here now, under a git of their own."""
+    for path in files_here():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, target)
@@ -118,7 +119,12 @@ def _settle(record: dict[str, Any], folder: Path) -> None:
         yaml.safe_dump(record["params"], stream, sort_keys=False)
     (folder / "dvc.lock").unlink(missing_ok=True)
     (folder / ".dvc/config.local").write_text("[cache]\n    dir = cache\n", encoding="utf-8")
-    for named in (record["params"]["dataset"]["path"], record["params"]["base"]["model"]):
+    link_local(folder, (record["params"]["dataset"]["path"], record["params"]["base"]["model"]))
+
+
+def link_local(folder: Path, names: Iterable[str | None]) -> None:
+    """Files and folders here that git does not track, and that the copy needs under the same names."""
+    for named in names:
         if named and not Path(named).is_absolute() and Path(named).exists() and not (folder / named).exists():
             (folder / named).parent.mkdir(parents=True, exist_ok=True)
             (folder / named).symlink_to(Path(named).resolve())

@@ -34,7 +34,7 @@ from greenlit.stage.hardware import facts
 
 RUNS = Path("results/runs")
 SETTINGS = ("GREENLIT_SANDBOX", "GREENLIT_WORKERS", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE")
-CODE = ("src", "tasks", "dvc.yaml", ".dvcignore", ".dvc/config")
+CODE = ("src", "tasks", "custom", "dvc.yaml", ".dvcignore", ".dvc/config")
 """What a stage's result depends on besides params, packages and inputs, as git knows it."""
 _FORMAT = 1
 
@@ -178,6 +178,11 @@ def outs_of(root: Path, names: list[str]) -> Stages:
         for name in _in_order(locked)
         if name in names and locked[name].get("outs")
     }
+
+
+def stages_outs(root: Path) -> set[str]:
+    """Paths of all outs that dvc.lock in a project's folder notes."""
+    return {out["path"] for stage in _locked(root).values() for out in stage.get("outs", [])}
 
 
 def _out(out: Mapping[str, Any], cache: Path) -> dict[str, Any]:

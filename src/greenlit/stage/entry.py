@@ -14,7 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from greenlit.errors import GreenlitError, WorldError
@@ -27,18 +27,20 @@ EXIT_CODE_FILE = "GREENLIT_EXIT_CODE_FILE"
 """Environment variable: where to leave the exit code, for a caller that DVC hides it from."""
 DEBUG = "GREENLIT_DEBUG"
 """Environment variable: 1 shows the traces of faults."""
+LAUNCHED = "GREENLIT_LAUNCHED"
+"""Environment variable of the processes that a stage started to run on several, and whose lock it holds."""
 TRACE = WORK / "last_error.txt"
 _STAGE_OF_DVC, _ROOT_OF_DVC = "DVC_STAGE", "DVC_ROOT"
 _COPIES_OF_DVC = Path(".dvc/tmp/exps")
 
 
-def run_stage(main: Callable[[], None], per_method: bool = False) -> None:
+def run_stage(main: Callable[[], None], option: str | None = None) -> None:
     """Run a stage's `main` as a process: alone, stoppable, and not longer than the DVC that started it.
 
     Args:
-        per_method: the stage is there once per method, and `main` reads `--method NAME` from the command line.
+        option: of a stage that is there several times, which `main` reads from the command line: `--method`, `--name`.
     """
-    given = _arguments(sys.modules[main.__module__].__doc__ or "", per_method)
+    given = _arguments(sys.modules[main.__module__].__doc__ or "", option)
     if given.debug:
         sys.argv.remove("--debug")
         os.environ[DEBUG] = "1"
@@ -46,16 +48,16 @@ def run_stage(main: Callable[[], None], per_method: bool = False) -> None:
     _settle_in_copy()
     source = str(Path(__file__).resolve().parents[2])  # what the stage starts runs the code that it runs itself
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
-    name = Path(sys.argv[0]).stem + (f"@{given.method}" if per_method else "")
+    name = Path(sys.argv[0]).stem + (f"@{given.name}" if option else "")
 
     def alone() -> None:
-        with only_one(f"stage {name}"):
+        with nullcontext() if LAUNCHED in os.environ or _rank() else only_one(f"stage {name}"):
             main()
 
     exit_cleanly(alone)
 
 
-def _arguments(description: str, per_method: bool) -> argparse.Namespace:
+def _arguments(description: str, option: str | None) -> argparse.Namespace:
     """The command line of a stage; anything it does not know ends here, before the stage touches a file."""
     parser = argparse.ArgumentParser(
         prog=f"python -m tasks.{Path(sys.argv[0]).stem}",
@@ -63,16 +65,21 @@ def _arguments(description: str, per_method: bool) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    if per_method:
-        parser.add_argument("--method", required=True, help="name under `methods` in params.yaml")
+    if option:
+        parser.add_argument(option, dest="name", required=True, metavar="NAME", help="as params.yaml names it")
     parser.add_argument("--debug", action="store_true", help="show the traces of faults")
     return parser.parse_args()
 
 
 def _end_with_dvc() -> None:
     """SIGTERM for us when DVC dies: killed, it would leave us running beside whoever starts next."""
-    if _STAGE_OF_DVC in os.environ:
+    if _STAGE_OF_DVC in os.environ or LAUNCHED in os.environ:
         end_with_parent()
+
+
+def _rank() -> int:
+    """Which of several processes this is."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def _settle_in_copy() -> None:
@@ -93,6 +100,7 @@ def _settle_in_copy() -> None:
         spool.symlink_to(home / spool)
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
     os.environ.setdefault("GREENLIT_CACHE", str(home / WORK / "verdicts.sqlite"))
+    os.environ.setdefault("GREENLIT_JUDGE_CACHE", str(home / WORK / "judge" / "answers.jsonl"))
 
 
 def end_with_parent() -> None:
@@ -148,10 +156,11 @@ def exit_cleanly(main: Callable[[], None]) -> None:
 
 def _leave(code: int, message: str | None) -> None:
     if message:
-        print(message, file=sys.stderr)
+        print(f"process {_rank()}: {message}" if _rank() else message, file=sys.stderr)
     if EXIT_CODE_FILE in os.environ:
-        with suppress(OSError):  # on a full disk the caller falls back on the code that it sees
-            Path(os.environ[EXIT_CODE_FILE]).write_text(str(code))
+        # on a full disk the caller falls back on the code that it sees; of several processes the first one's counts
+        with suppress(OSError), Path(os.environ[EXIT_CODE_FILE]).open("x") as file:
+            file.write(str(code))
     sys.exit(code)
 
 

@@ -18,7 +18,7 @@ def as_known(fault: BaseException) -> GreenlitError | None:
     if isinstance(fault, GreenlitError):
         return fault
     text = str(fault).strip().lower()
-    if isinstance(fault, MemoryError) or any(words in text for words in _NO_MEMORY):
+    if is_no_memory(fault):
         return WorldError(f"not enough memory ({first_line(fault)})", hint=_FEWER)
     if isinstance(fault, BrokenProcessPool):
         return WorldError("a process of ours died, most likely for lack of memory", hint=_FEWER)
@@ -33,6 +33,11 @@ def as_known(fault: BaseException) -> GreenlitError | None:
     if number in {errno.EROFS, errno.EACCES, errno.EPERM} or "readonly database" in text:
         return ConfigError(f"{place}no right to do that ({first_line(fault)})", hint="make it writable, or move away")
     return _of_the_system(fault, number, place)
+
+
+def is_no_memory(fault: BaseException) -> bool:
+    """Could memory not be had, on a device or in the machine?"""
+    return isinstance(fault, MemoryError) or any(words in str(fault).lower() for words in _NO_MEMORY)
 
 
 def _place(fault: OSError) -> str:

@@ -1,5 +1,6 @@
 """Progress on stderr: a bar with ETA on a terminal, throttled `PROGRESS` lines elsewhere (logs, Prefect, CI)."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ class Progress:
         self._started = time.monotonic()
         self._last_line = self._started
         self._told = 0
+        self._tells = os.environ.get("RANK", "0") == "0"  # of several processes the first one
         self._bar: Any = None
         self._task: Any = None
 
@@ -31,14 +33,14 @@ class Progress:
             self._bar.update(self._task, completed=self.done, rates=self._rate_text())
             return
         now = time.monotonic()
-        if now - self._last_line >= LINE_EVERY_S:
+        if now - self._last_line >= LINE_EVERY_S and self._tells:
             self._last_line = now
             self._print_line(now)
 
     def finish(self) -> None:
         """Say how it ended, unless that was said already or it took no time worth telling."""
         now = time.monotonic()
-        if self._bar is None and self.done != self._told and now - self._started >= LINE_EVERY_S:
+        if self._tells and self._bar is None and self.done != self._told and now - self._started >= LINE_EVERY_S:
             self._print_line(now)
 
     def _rate_text(self) -> str:
@@ -64,7 +66,7 @@ def progress(label: str, total: int, unit: str = "") -> Iterator[Progress]:
         unit: what is counted, plural.
     """
     state = Progress(label, total, unit)
-    if not sys.stderr.isatty():
+    if not (sys.stderr.isatty() and state._tells):
         yield state
         state.finish()
         return

@@ -45,6 +45,11 @@ def work_key(settings: Any, inputs: list[Path]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
+def work_folder(stage: str, settings: Any, inputs: list[Path]) -> Path:
+    """Where `work_dir` is, for a process beside the one that opens it."""
+    return WORK / stage / work_key(settings, inputs)
+
+
 @contextmanager
 def work_dir(stage: str, settings: Any, inputs: list[Path]) -> Iterator[Path]:
     """A folder that survives a failure of the block, and also its success until the stage runs again.
@@ -52,7 +57,7 @@ def work_dir(stage: str, settings: Any, inputs: list[Path]) -> Iterator[Path]:
     A stage may be killed after its last line and before DVC has noted its outs, which takes a while for large ones:
     then it runs again, finds all its work in the folder, and only writes its outs anew.
     """
-    folder = WORK / stage / work_key(settings, inputs)
+    folder = work_folder(stage, settings, inputs)
     sweep(stage, keep=folder)
     folder.mkdir(parents=True, exist_ok=True)
     yield folder
@@ -68,10 +73,15 @@ def sweep(stage: str | None = None, keep: Path | None = None) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def part_of(target: Path) -> Path:
+    """What `atomic_folder` yields."""
+    return target.with_name(f".{target.name}.part")
+
+
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
     """A folder that appears under `target` whole, or not at all; an older one is replaced."""
-    part = target.with_name(f".{target.name}.part")
+    part = part_of(target)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:

@@ -11,7 +11,7 @@ from greenlit.config import Params
 from greenlit.tracking.beside import delivered_meanwhile
 from greenlit.tracking.executions import EXECUTION, execution_of
 from greenlit.tracking.origin import origin_tags
-from greenlit.tracking.spool import SPOOL, Entry, Header, State, exclusive, new_id
+from greenlit.tracking.spool import SPOOL, Entry, Header, State, exclusive, new_id, place_of
 from greenlit.tracking.values import flatten
 
 _RUN_NOTE = "tracking_run"
@@ -23,7 +23,7 @@ class Run:
 
     def __init__(self, entry: Entry | None) -> None:
         self._entry = entry
-        self._last_step = entry.last_step() if entry else -1
+        self._last_place = entry.last_place() if entry else -1.0
 
     def headers(self) -> tuple[Header | None, Header | None]:
         """Who it is and who its parent is, for those who write to a tracker themselves."""
@@ -33,9 +33,9 @@ class Run:
         return header, Entry(SPOOL / header.parent).header if header.parent else None
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Metrics of one step; steps that were told before an interruption are not told again."""
-        if self._entry and step > self._last_step:
-            self._last_step = step
+        """Metrics of one step, or of a measurement after it; what was told before an interruption is not told again."""
+        if self._entry and place_of(step, metrics) > self._last_place:
+            self._last_place = place_of(step, metrics)
             self._entry.append("metrics", step=step, values=dict(metrics))
 
     def figures(self, values: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -143,9 +143,10 @@ class Entry:
                 return event.get("state")
         return None
 
-    def last_step(self) -> int:
-        """The last step with metrics; -1 when there is none."""
-        return max((event["step"] for event, _ in self.events() if event["event"] == "metrics"), default=-1)
+    def last_place(self) -> float:
+        """The place of the last metrics; -1 when there are none."""
+        metrics = [event for event, _ in self.events() if event["event"] == "metrics"]
+        return max((place_of(event["step"], event["values"]) for event in metrics), default=-1.0)
 
     def end_if_dead(self) -> None:
         """A stage that was killed could not say so; it holds its lock for as long as it lives."""
@@ -197,6 +198,11 @@ class Entry:
         shutil.rmtree(self.folder, ignore_errors=True)
         for lock in SPOOL.glob(f"{self.folder.name}*.lock"):
             lock.unlink(missing_ok=True)
+
+
+def place_of(step: int, metrics: Mapping[str, float]) -> float:
+    """Where metrics stand in a run: a measurement (`eval_...`) comes after the step that it follows."""
+    return step + 0.5 if any(key.startswith("eval_") for key in metrics) else float(step)
 
 
 def new_id() -> str:

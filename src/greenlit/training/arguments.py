@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from greenlit.config import TrainingParams
+from greenlit.training.targets import is_transposed, target_modules
 
 
 def trainer_arguments(params: TrainingParams, output_dir: Path, seed: int, cuda: bool) -> dict[str, Any]:
@@ -16,7 +17,9 @@ def trainer_arguments(params: TrainingParams, output_dir: Path, seed: int, cuda:
         "output_dir": str(output_dir),
         "per_device_train_batch_size": params.batch_size,
         "gradient_accumulation_steps": params.accumulate,
+        "per_device_eval_batch_size": params.batch_size,
         "num_train_epochs": params.epochs,
+        "max_steps": params.max_steps or -1,
         "learning_rate": params.learning_rate,
         "lr_scheduler_type": params.schedule,
         "warmup_steps": params.warmup_ratio,
@@ -25,9 +28,12 @@ def trainer_arguments(params: TrainingParams, output_dir: Path, seed: int, cuda:
         "max_length": params.max_length,
         "bf16": params.dtype == "bfloat16",
         "use_cpu": not cuda,
-        "gradient_checkpointing": False,
+        "gradient_checkpointing": params.gradient_checkpointing,
         "logging_steps": 1,
         "logging_first_step": True,
+        "logging_nan_inf_filter": False,  # it would show the mean of the steps before in place of nan
+        "eval_strategy": "no",  # training/callbacks.py says when
+        "prediction_loss_only": True,
         "save_strategy": "no",  # training/checkpoints.py says when
         "report_to": "none",
         "disable_tqdm": True,
@@ -37,16 +43,25 @@ def trainer_arguments(params: TrainingParams, output_dir: Path, seed: int, cuda:
     }
 
 
-def lora_config(params: TrainingParams) -> Any:
-    """peft's configuration, or None to train all weights."""
+def lora_config(params: TrainingParams, model: Any = None) -> Any:
+    """peft's configuration, or None to train all weights.
+
+    Args:
+        model: what it is for; without it, `target_modules: attention` and wrong names are not resolved.
+
+    Raises:
+        ConfigError: the model has no modules of these names.
+    """
     if params.lora is None:
         return None
     from peft import LoraConfig
 
+    targets = params.lora.target_modules
     return LoraConfig(
         r=params.lora.r,
         lora_alpha=params.lora.alpha,
         lora_dropout=params.lora.dropout,
-        target_modules=params.lora.target_modules,
+        target_modules=targets if model is None else target_modules(model, targets),
+        fan_in_fan_out=model is not None and is_transposed(model),
         task_type="CAUSAL_LM",
     )

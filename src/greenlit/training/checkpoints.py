@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from greenlit.training.launch import anyone, is_first, wait_for_all
+
 COMPLETE = "complete"
 SAVE_EVERY = "GREENLIT_SAVE_EVERY_S"
 """Environment variable: seconds between checkpoints; 0 writes one at every step."""
@@ -35,7 +37,7 @@ class Checkpoints:
 
     def newest(self) -> Path | None:
         """The checkpoint to go on from; torn ones are removed."""
-        for path in self.folder.glob("checkpoint-*"):
+        for path in self.folder.glob("checkpoint-*") if is_first() else ():
             if not (path / COMPLETE).exists():
                 shutil.rmtree(path)
         found = self.kept()
@@ -67,19 +69,45 @@ class Checkpoints:
         self._saved_at = time.monotonic()
         self._took_s = self._saved_at - self._saving_since
 
+    def forget_from(self, step: int) -> None:
+        """Remove the checkpoints of this step and later ones: what they hold is broken."""
+        for path in self.kept():
+            if _step(path) >= step:
+                (path / COMPLETE).unlink()
+                shutil.rmtree(path)
 
-def checkpoint_callback(checkpoints: Checkpoints, stopping: Callable[[], bool]) -> Any:
-    """A transformers TrainerCallback that has checkpoints written when they are due, at a stop and at the end."""
+
+def checkpoint_callback(
+    checkpoints: Checkpoints,
+    stopping: Callable[[], bool],
+    allowed: Callable[[int], bool] = lambda step: True,
+    every: int | None = None,
+) -> Any:
+    """A transformers TrainerCallback that has checkpoints written when they are due, at a stop and at the end.
+
+    Args:
+        allowed: may there be one after this step? A stop waits for such a step, and so does what is due by steps; the
+            last one always is.
+        every: optimizer steps between two of them besides (`save_steps`).
+    """
     from transformers import TrainerCallback
 
     class Save(TrainerCallback):
+        wanted = False
+
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if stopping():
+            step, last = state.global_step, state.global_step >= state.max_steps
+            self.wanted = self.wanted or (every is not None and step % every == 0)
+            if not last and not allowed(step):
+                return
+            stopped = stopping()
+            if stopped:
                 control.should_training_stop = True
-            if checkpoints.due() or stopping() or state.global_step >= state.max_steps:
-                control.should_save = True
+            if self.wanted or anyone(checkpoints.due()) or stopped or last:
+                control.should_save, self.wanted = True, False
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            wait_for_all()  # each process adds its random state
             if state.is_world_process_zero:
                 checkpoints.saved(state.global_step)
 

@@ -1,10 +1,12 @@
 """Direct preference optimisation on execution pairs: https://arxiv.org/abs/2305.18290
 
-    loss = -log sigmoid(beta * [(log p(chosen) - log ref(chosen)) - (log p(rejected) - log ref(rejected))])
-           + sft_weight * -log p(chosen) / tokens
+    m    = [log p(chosen) - log ref(chosen)] - [log p(rejected) - log ref(rejected)]
+    loss = -log sigmoid(beta * m) + sft_weight * -log p(chosen) / tokens
 
 TRL owns the loop and the loss; with LoRA the reference is the start model with the adapter switched off. The second
-term (RPO, https://arxiv.org/abs/2404.19733) keeps the chosen programs likely, which plain DPO does not.
+term (RPO, https://arxiv.org/abs/2404.19733) keeps the chosen programs likely, which plain DPO does not. `loss_type`
+puts other losses of TRL in the first term's place, or several beside each other; formulas and papers:
+https://huggingface.co/docs/trl/dpo_trainer#loss-functions.
 """
 
 from pathlib import Path
@@ -18,11 +20,11 @@ from greenlit.training.trainer import Row, fit
 
 def trl_arguments(params: DpoParams, output_dir: Path, seed: int, cuda: bool) -> dict[str, Any]:
     """Arguments of trl.DPOConfig."""
-    with_sft = params.sft_weight > 0
     return trainer_arguments(params, output_dir, seed, cuda) | {
         "beta": params.beta,
-        "loss_type": ["sigmoid", "sft"] if with_sft else ["sigmoid"],
-        "loss_weights": [1.0, params.sft_weight] if with_sft else [1.0],
+        "loss_type": list(params.losses),
+        "loss_weights": list(params.losses.values()),
+        "label_smoothing": params.label_smoothing,
     }
 
 

@@ -1,11 +1,13 @@
-"""Read what a method learns from: preference pairs for DPO, passing programs for SFT."""
+"""Read what a method learns from: preference pairs for DPO, passing programs and demonstrations for SFT."""
 
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from greenlit.config import DpoParams, SftParams
 from greenlit.errors import DataError
-from greenlit.jsonl import read_rows
+from greenlit.jsonl import read_numbered_rows, read_rows
 from greenlit.types import NBest, Pair
 
 
@@ -31,6 +33,33 @@ def training_rows(params: DpoParams | SftParams, end: str) -> list[dict[str, Any
     return rows
 
 
+class Preference(BaseModel):
+    """What is read of a preference pair, ours or anyone's: TRL's columns, all else is left alone."""
+
+    prompt: str | list[dict[str, str]]
+    chosen: str | list[dict[str, str]]
+    rejected: str | list[dict[str, str]]
+
+
+def preference_rows(path: Path) -> list[dict[str, Any]]:
+    """Preference pairs of any origin.
+
+    Raises:
+        DataError: the file is missing, malformed or empty, or both sides of a pair are the same.
+    """
+    rows = []
+    for number, row in read_numbered_rows(path, Preference):
+        if row.chosen == row.rejected:
+            raise DataError(f"{path}:{number}: chosen and rejected are the same", hint="leave the pair out")
+        rows.append(row.model_dump())
+    if not rows:
+        raise DataError(
+            f"{path}: nothing to learn from (no pairs)",
+            hint="a pair is a line {prompt, chosen, rejected}; `greenlit run --only rl_build` makes some by execution",
+        )
+    return rows
+
+
 def _pairs(path: Path) -> list[dict[str, Any]]:
     return [{"prompt": row.prompt, "chosen": row.chosen, "rejected": row.rejected} for row in read_rows(path, Pair)]
 
@@ -39,7 +68,7 @@ def _best_programs(path: Path, end: str) -> list[dict[str, Any]]:
     rows = []
     for problem in read_rows(path, NBest):
         for best in problem.best_list:
-            if best.passed:
+            if best.passed or best.candidate_idx is None:  # what fails, `build` has left out of the demonstrations
                 plain = isinstance(problem.prompt, str)
                 completion = best.text + end if plain else [{"role": "assistant", "content": best.text}]
                 rows.append({"prompt": problem.prompt, "completion": completion})

@@ -1,7 +1,7 @@
 """The embedded starter problems: small Python functions composed of a domain, a filter, a map and a reduce.
 
 Nothing is downloaded: `starter_problems` generates the problems, `corpus` the programs that warm-start the tiny model
-of greenlit.training.starter_model. A problem reads, shortened:
+of greenlit.starter_model. A problem reads, shortened:
 
     task_id      starter/sum_squares_even_nums
     prompt       Sum of the squares of the even numbers in nums.

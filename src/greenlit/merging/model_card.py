@@ -10,6 +10,7 @@ def model_card(name: str, experiment: str, manifest: dict[str, Any]) -> str:
     method, training = manifest["method"], manifest["training"]
     front = {"library_name": "transformers", "pipeline_tag": "text-generation", "tags": ["greenlit", method["method"]]}
     adapter = method["lora"]
+    learned = f"{training['rows']} rows" if "rows" in training else f"{training['completions']} programs of its own"
     how = f"a LoRA adapter of rank {adapter['r']}, merged" if adapter else "all weights trained"
     settings = yaml.safe_dump(method, sort_keys=False).rstrip()
     return f"""---
@@ -19,7 +20,7 @@ def model_card(name: str, experiment: str, manifest: dict[str, Any]) -> str:
 # {experiment}/{name}
 
 Trained by Greenlit with {method["method"].upper()} ({how}) from `{manifest["start"]}`
-on {training["rows"]} rows of `{method["reads"]}`, {training["steps"]} steps.
+on {learned}, {training["steps"]} steps (`{method["reads"]}`).
 Its figures, with intervals, are in `results/reports/{experiment}_summary.md`.
 
 - weights sha256: `{manifest["weights_sha256"]}`

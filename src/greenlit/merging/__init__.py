@@ -1,0 +1,1 @@
+"""An adapter and its start model become one directory, with a card."""

@@ -1,0 +1,1 @@
+"""What people say: preferences and demonstrations in human/<dataset>/, asked for by `greenlit prefer` or imported."""
