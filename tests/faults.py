@@ -81,7 +81,7 @@ def stage(folder: Path, name: str, *arguments: str, before: Sequence[str] = (), 
     """Run a stage there as DVC would; `before` is put in front of the command."""
     command = [*before, sys.executable, "-m", f"tasks.{name}", *arguments]
     return subprocess.run(
-        command, cwd=folder, env=environment(**variables), capture_output=True, text=True, timeout=120, check=False
+        command, cwd=folder, env=environment(**variables), capture_output=True, text=True, timeout=300, check=False
     )
 
 

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+import workspace
 import yaml
 from faults import PARAMS, fails, stage, told
 
@@ -153,3 +154,17 @@ def test_every_stage_refuses_wrong_params_before_anything_is_touched(project: Pa
     told(stage(project, "build"), 2, "params.yaml: no such file", "hint: run from the project's root")
     (project / "params.yaml").mkdir()
     told(stage(project, "build"), 2, "params.yaml: a folder, where a file is expected")
+
+
+def test_a_setting_that_dvc_reads_may_not_be_left_out(tmp_path: Path) -> None:
+    """DVC fills `${rewards.model}` in from the file, and knows none of our defaults."""
+    folder = workspace.make_workspace(tmp_path / "project", "tiny")
+    text = (folder / "params.yaml").read_text()
+    assert "  model: assets/models/base" in text
+    (folder / "params.yaml").write_text(
+        "\n".join(line for line in text.splitlines() if "  model: assets/models/base" not in line) + "\n"
+    )
+    done = workspace.greenlit(folder, "run", "--only", "prepare", code=2)
+    assert "error: params.yaml: rewards.model: missing; dvc.yaml reads it there" in done.stderr
+    assert "hint: presets/starter.yaml has it" in done.stderr
+    assert not (folder / "assets").exists()

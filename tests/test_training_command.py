@@ -36,6 +36,7 @@ methods:
     max_length: 128
     lora: {r: 2, alpha: 4}
 
+rewards: {model: assets/models/base}
 reward_models: {}
 evaluate: {n: 2, ks: [1]}
 report: {examples: 1}

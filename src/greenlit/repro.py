@@ -7,6 +7,7 @@ its stage has failed.
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,8 @@ import psutil
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from greenlit.errors import WorldError
+from greenlit.config import PARAMS, read_yaml
+from greenlit.errors import ConfigError, WorldError
 from greenlit.stage.entry import EXIT_CODE_FILE, end_with_parent
 
 BETWEEN_STAGES_S = 3.0
@@ -65,9 +67,11 @@ def repro(
 
     Raises:
         StageFailedError: a stage failed.
+        ConfigError: a setting that dvc.yaml names is missing in params.yaml; DVC knows no defaults.
         WorldError: another DVC is at work here.
         Stopped: a signal came; the stage has ended.
     """
+    require_settings(cwd)
     flags = (["--force", "--single-item"] if targets else ["--force"]) if force else []
     try:
         _repro([*flags, *targets], cwd, settings or {}, stdout)
@@ -75,6 +79,26 @@ def repro(
         if not _set_torn_lock_aside(cwd):
             raise
         _repro([*flags, *targets], cwd, settings or {}, stdout)
+
+
+def require_settings(root: Path) -> None:
+    """Everything that dvc.yaml takes from params.yaml must stand there, even where it has a default.
+
+    Raises:
+        ConfigError: one does not.
+    """
+    text = (root / "dvc.yaml").read_text(encoding="utf-8")
+    names = {name for name in re.findall(r"\$\{([\w.]+)\}", text) if name.partition(".")[0] not in {"key", "item"}}
+    params = read_yaml(root / PARAMS)
+    if missing := sorted(name for name in names if not _holds(params, name.split("."))):
+        raise ConfigError(
+            f"{PARAMS}: {', '.join(missing)}: missing; dvc.yaml reads it there, defaults or not",
+            hint="presets/starter.yaml has it: copy those lines",
+        )
+
+
+def _holds(settings: object, keys: Sequence[str]) -> bool:
+    return not keys or (isinstance(settings, dict) and keys[0] in settings and _holds(settings[keys[0]], keys[1:]))
 
 
 def _repro(arguments: Sequence[str], cwd: Path, settings: Mapping[str, str], stdout: IO[str] | None) -> None:

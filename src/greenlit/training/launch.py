@@ -139,6 +139,19 @@ def wait_for_all() -> None:
         PartialState().wait_for_everyone()
 
 
+def read_cpu_checkpoints() -> None:
+    """Let torch.load take `cpu:0`, the name that accelerate gives the processor of every process, for `cpu`.
+
+    Without it a training on several processes of a CPU can't go on: "don't know how to restore data location".
+    """
+    from torch.serialization import register_package
+
+    def moved(storage: object, location: str) -> object | None:
+        return storage if location.startswith("cpu:") else None
+
+    register_package(priority=5, tagger=lambda storage: None, deserializer=moved)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The launcher: accelerate's, on GPUs if there are any, and silent of what the processes have said themselves."""
     import logging

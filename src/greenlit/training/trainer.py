@@ -15,7 +15,7 @@ from greenlit.training.arguments import lora_config
 from greenlit.training.callbacks import Log, is_measurement, measure_callback, repeatable, step_callback
 from greenlit.training.checkpoints import Checkpoints, checkpoint_callback
 from greenlit.training.holdout import Row, hold_out, problem_of
-from greenlit.training.launch import postponed_for_all, processes
+from greenlit.training.launch import postponed_for_all, processes, read_cpu_checkpoints
 
 COMPLETIONS = ("completion", "chosen", "rejected")
 """Columns of a row that hold what a model is to write, or not."""
@@ -228,6 +228,8 @@ def trained(
         silence(trainer)
         order_module_names(trainer.model)
         set_adapter_dropout(trainer.model, params)
+        if newest and processes() > 1:
+            read_cpu_checkpoints()
         with watch.forgetting(checkpoints):
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
             watch.require_sound(trainer.model)

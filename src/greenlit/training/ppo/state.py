@@ -78,7 +78,8 @@ def load_state(folder: Path, learner: Learner) -> Progress:
             f"{folder}: written by {progress.processes} processes, and this run has {machine.num_processes}",
             hint=f"go on with {progress.processes} (accelerate launch --num_processes), or remove the folder",
         )
-    optimizer = torch.load(folder / "optimizer.pt", map_location=machine.device, weights_only=True)
+    # by kind: accelerate calls the processor cpu:0, which torch.load does not know
+    optimizer = torch.load(folder / "optimizer.pt", map_location=machine.device.type, weights_only=True)
     learner.optimizer.load_state_dict(optimizer)
     learner.scheduler.load_state_dict(torch.load(folder / "scheduler.pt", weights_only=True))
     learner.updates = stored["optimizer_steps"]
