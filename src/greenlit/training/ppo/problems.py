@@ -98,7 +98,8 @@ def by_ease(
 
 
 def steps_of(problems: int, params: PpoParams, processes: int) -> int:
-    """Steps of a run: `epochs` passes over the problems, or `max_steps`."""
+    """Steps of a run: `max_steps`, else `epochs` passes over the problems."""
+    if params.max_steps is not None:
+        return params.max_steps
     per_step = params.batch_size // params.group_size * processes
-    steps = math.ceil(problems * params.epochs / per_step)
-    return min(steps, params.max_steps) if params.max_steps else steps
+    return math.ceil(problems * params.epochs / per_step)
