@@ -128,7 +128,7 @@ class Site:
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
         first, most = self.params.interval_s, self.params.longest_wait_s
-        later = wait_exponential_jitter(initial=2 * first, max=most, jitter=first)
+        later = wait_exponential_jitter(multiplier=2 * first, max=most, jitter=first)
 
         def wait(state: "RetryCallState") -> float:
             fault = state.outcome.exception() if state.outcome else None
@@ -184,7 +184,7 @@ class Site:
             if wait_s > self.params.longest_wait_s:
                 self._leave(asked, f"{said} to", f"it asks to be left alone for {wait_s:.0f} s")
             raise _AgainError(said, wait_s)
-        if status in {401, 403} or (answer.is_page and (status < 500 or _CHALLENGE.search(answer.body))):
+        if status in {401, 403} or (answer.is_page and (status == 200 or _CHALLENGE.search(answer.body))):
             self._leave(asked, f"blocked: {said} to", "leave the site alone for some hours, and raise interval_s")
         if status >= 500 or status == 408:
             raise _AgainError(said, _asked_wait_s(answer))

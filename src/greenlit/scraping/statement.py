@@ -91,8 +91,11 @@ def arguments_in(written: str) -> dict[str, Any] | None:
         return None
     if not isinstance(call, ast.Call) or call.args or not call.keywords:
         return None
+    names = {word.arg for word in call.keywords}
+    if None in names or len(names) < len(call.keywords):
+        return None
     try:
-        return {str(word.arg): ast.literal_eval(_JsonNames().visit(word.value)) for word in call.keywords if word.arg}
+        return {str(word.arg): ast.literal_eval(_JsonNames().visit(word.value)) for word in call.keywords}
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return None
 
