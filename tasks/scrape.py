@@ -23,10 +23,11 @@ from greenlit.tracking.runs import tracked
 
 def run(params: Params, source: str, out: Path) -> dict[str, Any]:
     """Collect one source; return the counts."""
-    if source == "sample" or params.scrape.sources.leetcode is None:
+    settings = params.scrape.sources.leetcode if source == "leetcode" else None
+    if settings is None:
         with atomic_folder(out) as part:
             return write_folder(part, {"source": source}, sample_problems(), None)
-    settings, responses = params.scrape.sources.leetcode, Responses(ANSWERS / source)
+    responses = Responses(ANSWERS / source)
     responses.take_in(out / RESPONSES)
 
     def tell(line: str) -> None:
