@@ -90,7 +90,9 @@ def test_answers_of_another_machine_are_taken_in(server: Server, scrape: Scraper
         assert list(scrape_leetcode(params, site)) == first
     assert len(server.requests) == asked
     (tmp_path / "evil.jsonl").write_text('{"name": "../../evil.json", "answer": 1}\n{"name": 7}\n')
+    elsewhere = Responses(tmp_path / "elsewhere")
     elsewhere.take_in(tmp_path / "evil.jsonl")
+    elsewhere.close()
     assert not list(tmp_path.rglob("evil.json"))
 
 
@@ -102,11 +104,19 @@ def test_an_answer_torn_on_disk_is_a_clear_error(scrape: Scraper) -> None:
         scrape()
 
 
+def test_only_one_process_asks_at_a_time(scrape: Scraper) -> None:
+    held = Responses(scrape.folder)
+    with pytest.raises(WorldError, match="answers: another process is asking\nhint: wait for it, or end it"):
+        scrape()
+    held.close()
+    assert len(scrape()) == 4
+
+
 def test_litter_of_a_killed_process_goes(scrape: Scraper) -> None:
     scrape.folder.mkdir()
     (scrape.folder / ".question-x.json.abc.part").write_text("{")
     assert len(scrape()) == 4
-    assert not list(scrape.folder.glob(".*"))
+    assert not list(scrape.folder.glob(".*.part"))
 
 
 def test_a_list_of_several_pages_is_read_as_far_as_needed() -> None:
@@ -132,6 +142,9 @@ class Answers(Responses):
 
     def put(self, name: str, body: str) -> None:
         self.kept[name] = body
+
+    def close(self) -> None:
+        pass
 
 
 def test_a_list_that_shifts_while_it_is_read_repeats_nobody(server: Server, scrape: Scraper) -> None:

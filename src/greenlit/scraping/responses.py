@@ -3,6 +3,7 @@
 An answer is there whole or not at all, whatever ends the process, so that a kill costs the request in flight at most.
 """
 
+import fcntl
 import hashlib
 import json
 import re
@@ -10,19 +11,34 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from greenlit.errors import WorldError
 from greenlit.jsonl import atomic_write, read_json, read_json_lines
 
 
 class Responses:
-    """The answers of one source; made by one process at a time."""
+    """The answers of one source, held until `close`, also against copies of the project that share the folder.
+
+    Raises:
+        WorldError: another process holds them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.used: dict[str, None] = {}
         """Names of the answers asked for so far, cached or not, in this order."""
         folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (folder / ".lock").open("a")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise WorldError(f"{folder}: another process is asking", hint="wait for it, or end it") from None
         for litter in folder.glob(".*.part"):  # of a process that was killed while it wrote
             litter.unlink()
+
+    def close(self) -> None:
+        """Let others have them."""
+        self._lock.close()
 
     def __len__(self) -> int:
         return sum(1 for _ in self.folder.glob("*.json"))

@@ -71,7 +71,7 @@ class _AgainError(Exception):
 
 
 class Site:
-    """Asks, or remembers what was answered. A context manager."""
+    """Asks, or remembers what was answered. A context manager, which closes the answers with it."""
 
     def __init__(
         self,
@@ -98,6 +98,7 @@ class Site:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._client.close()
+        self.responses.close()
 
     def ask(self, asked: Asked, kind: type[Content]) -> Content:
         """The `data` of the answer.
