@@ -241,7 +241,7 @@ def test_a_server_that_is_silent_or_gone(server: Server, scrape: Scraper, tmp_pa
     nobody = Scraper("http://127.0.0.1:9/graphql", tmp_path / "nobody")
     with pytest.raises(WorldError, match=r"127.0.0.1:9: no whole answer \(.*refused\) to the request for"):
         nobody(attempts=1)
-    for address in ("ftp://x/", "leetcode.com/graphql", ""):
+    for address in ("ftp://x/", "leetcode.com/graphql", "", "http://x:port/", "http://user:key@x/"):
         with pytest.raises(ConfigError, match=r"must be an http\(s\) address"):
             Scraper(address, tmp_path)()
 
@@ -263,9 +263,10 @@ def test_it_waits_as_long_as_it_is_asked_to(server: Server, scrape: Scraper, fau
     assert least <= scrape.waits[1] <= least + 2.5
 
 
-def test_a_site_that_asks_for_too_long_a_wait_is_left_alone(server: Server, scrape: Scraper) -> None:
-    server.always = throttled(Retry_After="3600")
-    with pytest.raises(WorldError, match=r"HTTP 429 .* to problemsetQuestionList") as error:
+@pytest.mark.parametrize("fault", [throttled(Retry_After="3600"), Answer(b"", 503, headers={"Retry-After": "3600"})])
+def test_a_site_that_asks_for_too_long_a_wait_is_left_alone(server: Server, scrape: Scraper, fault: Answer) -> None:
+    server.always = fault
+    with pytest.raises(WorldError, match=r"HTTP (429|503).* to problemsetQuestionList") as error:
         scrape()
     assert "it asks to be left alone for 3600 s" in str(error.value)
     assert len(server.requests) == 1
@@ -288,6 +289,7 @@ def test_waits_are_of_different_length_by_chance(server: Server, scrape: Scraper
         (Answer(BLOCKED, 403, "text/html"), "blocked: HTTP 403 with a web page titled 'Just a moment...' to"),
         (Answer(BLOCKED, 503, "text/html"), "blocked: HTTP 503 with a web page titled 'Just a moment...' to"),
         (Answer(BLOCKED, 200, "text/html"), "blocked: HTTP 200 with a web page"),
+        (Answer(b"<html>", 202, "text/html"), "blocked: HTTP 202 with a web page"),
         (Answer(b"  <HTML>who are you?", 200), "blocked: HTTP 200 with a web page to"),
         (Answer(b'{"detail": "CSRF"}', 403), "blocked: HTTP 403 (CSRF) to"),
         (Answer(b"", 401), "blocked: HTTP 401 to"),

@@ -84,8 +84,8 @@ class Site:
         import httpx
 
         parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ConfigError(f"{url}: must be an http(s) address", hint="e.g. https://leetcode.com/graphql")
+        if parts.scheme not in {"http", "https"} or not re.fullmatch(r"[\w.-]+(:\d{1,5})?", parts.netloc):
+            raise ConfigError(f"{one_line(url)}: must be an http(s) address", hint="e.g. https://leetcode.com/graphql")
         self.url, self.host, self.params, self.responses = url, parts.netloc, params, responses
         self._sleep, self._tell = sleep, tell
         headers = {"Referer": f"{parts.scheme}://{parts.netloc}", "Content-Type": "application/json"}
@@ -180,15 +180,13 @@ class Site:
     def _meaning(self, asked: Asked, answer: _Answer) -> str:
         """The body of an answer that says something."""
         status, said = answer.status, _words_of(answer)
-        if status == 429:
+        if status in {401, 403} or (status != 429 and answer.is_page and _is_barrier(answer)):
+            self._leave(asked, f"blocked: {said} to", "leave the site alone for some hours, and raise interval_s")
+        if status >= 500 or status in {408, 429}:
             wait_s = _asked_wait_s(answer)
             if wait_s > self.params.longest_wait_s:
                 self._leave(asked, f"{said} to", f"it asks to be left alone for {wait_s:.0f} s")
             raise _AgainError(said, wait_s)
-        if status in {401, 403} or (answer.is_page and (status == 200 or _CHALLENGE.search(answer.body))):
-            self._leave(asked, f"blocked: {said} to", "leave the site alone for some hours, and raise interval_s")
-        if status >= 500 or status == 408:
-            raise _AgainError(said, _asked_wait_s(answer))
         if 300 <= status < 400:
             self._leave(asked, f"{said}, elsewhere ({one_line(answer.headers.get('location', '?'), 100)}), to", "")
         if status != 200:
@@ -213,6 +211,13 @@ class Site:
 
 
 _CHALLENGE = re.compile(rb"just a moment|attention required|captcha|cf-chl|access denied", re.IGNORECASE)
+
+
+def _is_barrier(answer: _Answer) -> bool:
+    """A page where JSON belongs, and not one that tells a fault of the server."""
+    return 200 <= answer.status < 300 or bool(_CHALLENGE.search(answer.body))
+
+
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _IN_SECONDS = re.compile(r"available in (\d{1,6}) seconds?")
 
