@@ -21,6 +21,8 @@ PARAMS = """\
 experiment: small
 seed: 0
 dataset: {name: file, path: mine.jsonl}
+scrape: {sources: {}}
+fetch: {reads: mine.jsonl}
 prepare: {mutants: 0}
 base: {model: model}             # a local one
 generate: {n: 2}
