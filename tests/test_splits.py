@@ -13,7 +13,7 @@ from greenlit.problems.audit import Audit
 from greenlit.problems.own import split_of
 from greenlit.problems.records import Dropped
 from greenlit.problems.splits import all_filled, split_problems, with_roles
-from greenlit.types import AssertTest, CallTest, Problem, ScriptTest
+from greenlit.types import SPLITS, AssertTest, CallTest, Problem, ScriptTest
 
 
 def problem(task_id: str, split: str | None, add: int, prompt: str = "", reference: str | None = None) -> Problem:
@@ -33,7 +33,7 @@ def judge():
 def splits(judge: Judge, problems: list[Problem], **params) -> tuple[dict[str, list[str]], Audit]:
     audit = Audit()
     made = split_problems(problems, PrepareParams(**{"mutants": 0, **params}), judge, audit)
-    return {split: [row.task_id for row in rows] for split, rows in made.items()}, audit
+    return {split: [row.task_id for _, row in made.rows(split)] for split in SPLITS}, audit
 
 
 GOOD = [problem("v", "validation", 1), problem("t", "test", 2), problem("a", "train", 3), problem("b", "train", 4)]
@@ -44,7 +44,10 @@ def test_what_repeats_a_test_problem_leaves_train(judge: Judge) -> None:
     renamed = problem("d", "train", 2, prompt="Other words", reference="def f(y):\n    return y + 2  # two\n")
     made, audit = splits(judge, [same_text, renamed, *GOOD])
     assert made == {"train": ["a", "b"], "validation": ["v"], "test": ["t"]}
-    assert audit.as_dict()["dropped"] == {"c": "repeats a problem of test", "d": "repeats a problem of test"}
+    assert audit.as_dict()["dropped"] == {
+        "c": "repeats a problem of test (prompt): t: add 2.",
+        "d": "repeats a problem of test (reference): t",
+    }
 
 
 def test_a_reference_that_fails_its_own_tests_is_quarantined_with_the_reason(judge: Judge) -> None:
@@ -82,23 +85,23 @@ def test_problems_without_a_reference_are_kept_and_counted(judge: Judge) -> None
 def test_limits_take_the_first_and_say_what_they_left_out(judge: Judge) -> None:
     made, audit = splits(judge, GOOD, limits=Limits(train=1))
     assert made["train"] == ["a"]
-    assert audit.dropped == {"b": ("over the limit", "")}
+    assert audit.as_dict()["dropped"] == {"b": "over the limit"}
 
 
 def test_no_split_no_training(judge: Judge) -> None:
     _, audit = splits(judge, [*GOOD, problem("x", None, 7)])
-    assert audit.dropped == {"x": ("in no split", "")}
+    assert audit.as_dict()["dropped"] == {"x": "in no split"}
     with pytest.raises(DataError, match="task_id: 'a' stands twice"):
         splits(judge, [*GOOD, GOOD[2]])
 
 
 def test_every_split_needs_problems() -> None:
-    filled = {"train": GOOD[2:], "validation": GOOD[:1], "test": GOOD[1:2]}
+    filled = {"train": 2, "validation": 1, "test": 1}
     all_filled(filled, "x", evaluation_only=False)
     with pytest.raises(DataError, match=r"x: test: no problems left \(found train 2, validation 1, test 0;"):
-        all_filled({**filled, "test": []}, "x", evaluation_only=False)
+        all_filled({**filled, "test": 0}, "x", evaluation_only=False)
     with pytest.raises(DataError, match=r"x: for evaluation only: .* nothing may learn from them"):
-        all_filled({**filled, "train": [], "validation": []}, "x", evaluation_only=True)
+        all_filled({**filled, "train": 0, "validation": 0}, "x", evaluation_only=True)
 
 
 def test_records_that_give_no_problem_are_counted_under_their_reason(judge: Judge) -> None:

@@ -18,6 +18,7 @@ from greenlit.config.section import Name, Section
 from greenlit.config.sections import (
     AnnotateParams,
     BaseParams,
+    BenchmarkParams,
     BuildParams,
     DatasetParams,
     EvaluateParams,
@@ -53,6 +54,7 @@ __all__ = [
     "AiParams",
     "AnnotateParams",
     "BaseParams",
+    "BenchmarkParams",
     "BuildParams",
     "DatasetParams",
     "DpoParams",

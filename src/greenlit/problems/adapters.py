@@ -35,6 +35,8 @@ class Adapter:
     load: Callable[[Path, DatasetParams, Limits, int], Iterator[Problem | Dropped]]
     evaluation_only: bool = False
     """All its problems are test problems: nothing may learn from them."""
+    composed: bool = False
+    """Its statements are composed from shared phrases: runs of words that two of them share mean nothing."""
 
 
 def adapter_for(params: DatasetParams) -> Adapter:
@@ -175,7 +177,7 @@ def _place(file: Path, where: Callable[[], str]) -> Iterator[None]:
 
 
 ADAPTERS: Mapping[str, Adapter] = {
-    "starter": Adapter(_fetch_starter, _load_starter),
+    "starter": Adapter(_fetch_starter, _load_starter, composed=True),
     "file": Adapter(_fetch_own, _load_own),
     "mbpp": Adapter(_fetch_mbpp, _load_mbpp),
     "humaneval": Adapter(
