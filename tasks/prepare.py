@@ -16,7 +16,7 @@ from greenlit.execution.judges import Judge
 from greenlit.jsonl import atomic_writes, dump_json, to_line
 from greenlit.paths import Paths
 from greenlit.problems.adapters import adapter_for
-from greenlit.problems.audit import Audit, audit_figures, reason_lines, terminal_table
+from greenlit.problems.audit import Audit, audit_figures, leak_lines, reason_lines, terminal_table
 from greenlit.problems.benchmarks import benchmark_problems
 from greenlit.problems.splits import all_filled, split_problems
 from greenlit.stage.entry import run_stage
@@ -57,7 +57,7 @@ def _show(found: dict[str, Any]) -> None:
     from rich.console import Console
 
     Console(file=sys.stderr).print(terminal_table(found))
-    print("\n".join(reason_lines(found)), file=sys.stderr)
+    print("\n".join([*reason_lines(found), *leak_lines(found)]), file=sys.stderr)
 
 
 def main() -> None:

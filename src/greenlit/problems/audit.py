@@ -176,6 +176,15 @@ def reason_lines(found: Mapping[str, Any]) -> list[str]:
     return [f"{count} {verb}: {reason}" for key, verb in verbs.items() for reason, count in found[key].items()]
 
 
+def leak_lines(found: Mapping[str, Any]) -> list[str]:
+    """What leaks were looked for and found: `leaks: none, against test (200), ...`, and where nobody looked."""
+    leaks = found["leaks"]
+    removed = ", ".join(f"{count} from {split}" for split, count in leaks["removed_from"].items()) or "none"
+    against = ", ".join(f"{of} ({size['problems']})" for of, size in leaks["against"].items()) or "nothing"
+    absent = "; ".join(leaks["not_checked"])
+    return [f"leaks removed: {removed}; checked against {against}", *([f"not checked: {absent}"] if absent else [])]
+
+
 def terminal_table(found: Mapping[str, Any]) -> "Table":
     """Kept, graded and quarantined problems of each split."""
     from rich import box
