@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenlit.config import BenchmarkParams, Limits, PrepareParams
@@ -170,12 +170,14 @@ def test_ids_of_benchmarks_have_one_spelling(task_id: str, source: str, normal: 
     assert normal_id(task_id, source) == normal
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_any_id_and_program_can_be_normalised(text: str, other: str) -> None:
     assert normal_id(text, other) == normal_id(text.strip(), other)
     assert list(reference_marks(text)) == list(reference_marks(text))
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("abc"), max_size=30), st.lists(st.sampled_from("abc"), max_size=30), st.integers(1, 5))
 def test_covered_words_are_those_in_shared_runs(one: list[str], other: list[str], n: int) -> None:
     runs = {tuple(other[place : place + n]) for place in range(len(other) - n + 1)}

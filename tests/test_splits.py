@@ -163,6 +163,12 @@ def test_own_problems_that_cannot_be_read(tmp_path: Path) -> None:
     assert error.value.hint == "one of starter, file, mbpp, humaneval, apps, taco, leetcode"
 
 
+def test_prepare_says_how_problems_are_answered(judge: Judge) -> None:
+    made = split_problems(GOOD, PrepareParams(mutants=0, answer_format="reasoning"), judge, Audit())
+    assert [row.answer_format for _, row in made.rows("train")] == ["reasoning", "reasoning"]
+    assert all('"answer_format":"reasoning"' in line for _, line in made.lines("test"))
+
+
 def test_shares_of_the_splits() -> None:
     found = [split_of(str(i)) for i in range(4000)]
     assert abs(found.count("test") / 4000 - 0.2) < 0.03

@@ -61,6 +61,8 @@ class PrepareParams(Section):
     """What else is measured on: train problems that are in one of these are removed, see problems/contamination.py."""
     shown_tests: int = Field(default=1, ge=0)
     """Tests of each problem that its prompt shows, where the dataset gives no roles."""
+    answer_format: Literal["code", "reasoning"] = "code"
+    """What models are asked to answer with: a code block, or <reasoning> first and then the code block in <answer>."""
     mutants: int = Field(default=6, ge=0)
     """Wrong versions of each reference that the oracle audit runs against the tests; 0 turns that part off."""
     kill_share: float = Field(default=0.75, ge=0, le=1)
@@ -246,6 +248,15 @@ class Params(Section):
     report: ReportParams = ReportParams()
     registration: RegisterParams = Field(default=RegisterParams(), alias="register")
     tracking: TrackingParams = TrackingParams()
+
+    @model_validator(mode="after")
+    def _one_way_to_reason(self) -> "Params":
+        if self.prepare.answer_format == "reasoning" and self.rewards.format.think != "none":
+            raise ValueError(
+                "prepare.answer_format asks for <reasoning>, rewards.format.think for <think>: set one of them "
+                f"(found reasoning and {self.rewards.format.think})"
+            )
+        return self
 
 
 def json_schema() -> dict[str, Any]:

@@ -54,7 +54,8 @@ def split_problems(
         elif problem.split is None:
             audit.drop(problem.task_id, "in no split")
         else:
-            spool.add(problem.split, with_roles(problem, params.shown_tests))
+            asked = with_roles(problem, params.shown_tests)
+            spool.add(problem.split, asked.model_copy(update={"answer_format": params.answer_format}))
     with EvaluationSide(ngrams) as measured:
         without_leaks(spool, measured, benchmarks, params.limits, audit)
         audit.checked = measured.facts()
