@@ -129,6 +129,8 @@ _TYPES = {
 
 
 def _fault_line(place: str, fault: Any, inside: tuple[str, ...] = ()) -> str:
+    if not fault["loc"]:  # a rule between sections
+        return f"{place}: {one_line(str(fault['ctx']['error']), 400)}"
     loc = (*inside, *fault["loc"])
     path = _plain_path(loc)
     where = one_line(f"{place}: {'.'.join(path[len(inside) :])}", len(place) + 120)
