@@ -5,7 +5,7 @@
       "test_cases": [{"input": "find_max([1,5,3])", "output": "5"}],
       "difficulty": "easy"}]
 
-A test's input is the call. An output that is text is read as the value it spells, as Python or JSON spells it: "5" is
+A test's input is the call. An output that is text is read as the value it spells, as JSON or Python spell it: "5" is
 the number 5, "[0,1]" a list, "true" True; what spells none ("abc") stays text, and '"5"' is the text 5.
 """
 
@@ -56,14 +56,14 @@ def _is_list(path: Path) -> bool:
 
 def _items(path: Path) -> Iterator[tuple[int, str]]:
     """The objects of a JSON list as texts, each with the line it starts on; no more than one is held."""
-    depth, started, size, parts = 0, 0, 0, list[str]()
+    depth, started, size, parts, ended = 0, 0, 0, list[str](), False
     for number, line in read_lines(path):
         begin = 0
         for token in _TOKEN.finditer(line):
             if token[0] in "{[":
                 depth += 1
                 if depth <= 2:
-                    _refuse_between(path, number, line[begin : token.start()], depth)
+                    _refuse_between(path, number, line[begin : token.end() if ended else token.start()], depth)
                     started, begin = number, token.start() if depth == 2 else token.end()
             elif token[0] in "}]":
                 depth -= 1
@@ -72,6 +72,7 @@ def _items(path: Path) -> Iterator[tuple[int, str]]:
                     size, parts = 0, []
                 elif depth == 0:
                     _refuse_between(path, number, line[begin : token.start()], 2)
+                    ended = True
                 begin = token.end() if depth < 2 else begin
         if depth >= 2:
             parts.append(line[begin:])
@@ -158,8 +159,8 @@ def _output(output: Any, place: str, read: Counter[str]) -> str:
 
 
 def _read(output: str, read: Counter[str]) -> Any:
-    """The value that a text spells, as Python or as JSON; the text, where it spells none."""
-    for reads in (lambda text: ast.literal_eval(_expression(text)), json.loads):
+    """The value that a text spells, as JSON or as Python; the text, where it spells none."""
+    for reads in (json.loads, lambda text: ast.literal_eval(_expression(text))):
         try:
             value = reads(output.strip())
         except (*UNPARSABLE, TypeError):

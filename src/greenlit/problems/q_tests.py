@@ -54,9 +54,9 @@ def _call(text: str, values: dict[str, str]) -> str | None:
 
 
 def _filled(text: str, values: dict[str, str]) -> str:
-    """With the variables' values in place of their names."""
+    """With the variables' values in place of their names; a symbol (`n) is no variable."""
     for start, end in reversed(words(text)):
-        if text[start:end] in values:
+        if text[start:end] in values and text[start - 1 : start] != "`":
             text = f"{text[:start]}({values[text[start:end]]}){text[end:]}"
     return text
 
