@@ -145,12 +145,10 @@ def test_q_asserts_are_compared_outside(q_judge: Judge) -> None:
 
 
 def test_what_q_shows_of_an_answer_is_compared_outside(q_judge: Judge) -> None:
-    problem = q_problem(AssertTest(code='(.Q.s f[3]) ~ (enlist "9")'), AssertTest(code='(.Q.s f[20]) ~ "400"'))
+    problem = q_problem(AssertTest(code='(.Q.s f[4]) ~ "16"'), AssertTest(code='(.Q.s f[20]) ~ "400"'))
     assert q_judge.prepare(problem).unsplittable == ()
     assert q_judge.judge(problem, "def f(x): return x * x").passed
-    assert (
-        q_judge.judge(problem, "def f(x): return float(x * x)").error == "test 0: .Q.s f[3] ~ (enlist \"9\"): got '9.0'"
-    )
+    assert q_judge.judge(problem, "def f(x): return x * 4").error == "test 1: .Q.s f[20] ~ \"400\": got '80\\n'"
     assert q_judge.judge(problem, "def f(x): return 1 / 0").verdict == "error"
     for code in ('(.Q.s 5) ~ "5"', '(.Q.s f) ~ "5"', '(.Q.s g[1]) ~ "5"', "(.Q.s f[1]) ~ .Q.s f[2]"):
         assert unsplittable(q_problem(AssertTest(code=code))), code
