@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from greenlit.execution.q_literals import q_literal
+from greenlit.execution.q_text import q_literal
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from greenlit.execution.languages.command import ISOLATION, Interpreter, Runner,
 from greenlit.execution.languages.language import Language
 from greenlit.execution.level import Command
 from greenlit.execution.plan import Plan
-from greenlit.execution.q_literals import q_literal
+from greenlit.execution.q_text import q_literal
 from greenlit.execution.scripts import Unsplittable
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _questions(plan: Plan) -> list[str]:
             name, arguments = content
             lines.append(f".greenlit.call[{place};`{name};{_arguments(arguments)}];")
         else:
-            lines.append(f".greenlit.expression[{place};{literal(content[0])}];")
+            lines.append(f".greenlit.{kind}[{place};{literal(content[0])}];")
     return lines
 
 
