@@ -1,6 +1,6 @@
 """prepare: problems in train, validation and test, without leaks, audited: references pass, wrong versions fail.
 
-Reads   assets/raw/<ds>/
+Reads   assets/raw/<ds>/, and the benchmarks that prepare.benchmarks names
 Writes  assets/datasets/<ds>/{train,validation,test}/problems.jsonl
         assets/datasets/<ds>/audit.json                                   what was kept, with its grade, and dropped
         assets/datasets/<ds>/quarantine.jsonl                             problems not fit to learn from, and why
@@ -13,10 +13,11 @@ from typing import Any
 from greenlit.config import Params, load_params
 from greenlit.execution.cache import VerdictCache
 from greenlit.execution.judges import Judge
-from greenlit.jsonl import atomic_writes, dump_json, read_json, to_line
+from greenlit.jsonl import atomic_writes, dump_json, to_line
 from greenlit.paths import Paths
 from greenlit.problems.adapters import adapter_for
-from greenlit.problems.audit import Audit, audit_figures, reason_lines, terminal_table
+from greenlit.problems.audit import Audit, audit_figures, leak_lines, reason_lines, terminal_table
+from greenlit.problems.benchmarks import benchmark_problems
 from greenlit.problems.splits import all_filled, split_problems
 from greenlit.stage.entry import run_stage
 from greenlit.stage.hardware import made_with, workers
@@ -24,30 +25,39 @@ from greenlit.tracking.runs import tracked
 from greenlit.types import FORMAT_VERSION, SPLITS
 
 
-def run(params: Params, paths: Paths) -> None:
-    """Load, split, check, write; the audit is written and shown even where a split ends up empty."""
+def run(params: Params, paths: Paths) -> dict[str, Any]:
+    """Load, split, check, write; the audit is written and shown even where a split ends up empty. Returns its figures.
+
+    Nothing is in memory that grows with the dataset.
+    """
     adapter = adapter_for(params.dataset)
     problems = adapter.load(paths.raw, params.dataset, params.prepare.limits, params.seed)
-    audit = Audit()
+    audit, sources = Audit(), {}
+    benchmarks = benchmark_problems(params.prepare.benchmarks, params.seed, sources)
     with Judge(params.annotate, workers()) as judge, VerdictCache() as cache:
-        by_split = split_problems(problems, params.prepare, judge, audit, params.seed, cache)
+        kept = split_problems(
+            problems, params.prepare, judge, audit, params.seed, cache, benchmarks, ngrams=not adapter.composed
+        )
         facts = {"format": FORMAT_VERSION, "dataset": params.dataset.name, "sandbox_level": judge.level}
-    found = audit.as_dict()
-    with atomic_writes(paths.quarantine, paths.audit) as (quarantine, told):
-        quarantine.writelines(map(to_line, audit.quarantined()))
-        dump_json(told, {**facts, **found, "made_with": made_with(params.seed)})
-    _show(found)
-    all_filled(by_split, params.dataset.name, adapter.evaluation_only)
-    with atomic_writes(*map(paths.problems, SPLITS)) as files:
-        for file, split in zip(files, SPLITS, strict=True):
-            file.writelines(map(to_line, by_split[split]))
+    with kept:
+        found = audit.document()
+        found["leaks"]["benchmarks"] = sources
+        with atomic_writes(paths.quarantine, paths.audit) as (quarantine, told):
+            quarantine.writelines(map(to_line, audit.quarantined()))
+            dump_json(told, {**facts, **found, "made_with": made_with(params.seed)})
+        _show(found)
+        all_filled(kept.counts, params.dataset.name, adapter.evaluation_only)
+        with atomic_writes(*map(paths.problems, SPLITS)) as files:
+            for file, split in zip(files, SPLITS, strict=True):
+                file.writelines(line for _, line in kept.lines(split))
+    return audit_figures(found)
 
 
 def _show(found: dict[str, Any]) -> None:
     from rich.console import Console
 
     Console(file=sys.stderr).print(terminal_table(found))
-    print("\n".join(reason_lines(found)), file=sys.stderr)
+    print("\n".join([*reason_lines(found), *leak_lines(found)]), file=sys.stderr)
 
 
 def main() -> None:
@@ -56,10 +66,10 @@ def main() -> None:
     paths = Paths.of(params)
     with tracked(params, "prepare", "dataset", "prepare", "annotate") as tracker:
         try:
-            run(params, paths)
+            figures = run(params, paths)
         finally:
             tracker.file(paths.audit)
-        tracker.figures(audit_figures(read_json(paths.audit)))
+        tracker.figures(figures)
 
 
 if __name__ == "__main__":

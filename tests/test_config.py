@@ -103,6 +103,20 @@ def test_a_damaged_file_is_one_clear_error(tmp_path: Path, content: bytes, messa
         load_params(file)
 
 
+def test_a_benchmark_is_a_path_or_a_section() -> None:
+    content = copy.deepcopy(GOOD)
+    content["prepare"]["benchmarks"] = {"humaneval": "h.jsonl", "mbpp": None, "mine": {"dataset": "file", "path": "m"}}
+    found = parse_params(content, "params.yaml").prepare.benchmarks
+    assert [(one.dataset, one.path) for one in found.values()] == [(None, "h.jsonl"), (None, None), ("file", "m")]
+    assert fault(prepare__benchmarks={"mbpp": 3}).startswith("params.yaml: prepare.benchmarks.mbpp: ")
+
+
+def test_reasoning_is_asked_for_in_one_way() -> None:
+    reasoning = {**GOOD["prepare"], "answer_format": "reasoning"}
+    thinking = {**GOOD["rewards"], "format": {"think": "tags"}}
+    assert "set one of them (found reasoning and tags)" in fault(prepare=reasoning, rewards=thinking)
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_params(ROOT / "params.yaml").seed = 3

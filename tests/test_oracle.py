@@ -106,7 +106,10 @@ def test_the_audit_repeats_byte_for_byte_and_fits_a_table(judge: Judge) -> None:
         )
         for name, tests in names.items()
     ]
-    audits = [Audit(cases=audit_oracles(problems, PrepareParams(), judge, 0)) for _ in range(2)]
+    audits = [Audit() for _ in range(2)]
+    for audit in audits:
+        for case in audit_oracles(problems, PrepareParams(), judge, 0):
+            audit.add(case)
     first, second = (json.dumps(audit.as_dict()) for audit in audits)
     assert first == second
     found = audits[0].as_dict()
@@ -114,4 +117,7 @@ def test_the_audit_repeats_byte_for_byte_and_fits_a_table(judge: Judge) -> None:
     assert found["grades"]["train"] == {"A": 1, "B": 1, "C": 0}
     assert table_rows(found)[0] == ("train", "2", "1", "1", "0", "1")
     assert terminal_table(found).row_count == 3
-    assert reason_lines(found) == ["1 marked: weak tests", f"1 quarantined: {audits[0].cases[2].reason}"]
+    assert reason_lines(found) == [
+        "1 marked: weak tests",
+        "1 quarantined: its tests accept every mutant of its reference",
+    ]

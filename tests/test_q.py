@@ -55,7 +55,7 @@ for line in open(sys.argv[1]):
     elif line.startswith('-2 "[\\"ready'): say('["ready",0.0]')
     elif line.startswith(".greenlit.load \""): load(line.split('"')[1])
     elif line == "exit 0": sys.exit(0)
-    elif found := re.fullmatch(r"\.greenlit\.(call|expression)\[(\d+);(.*)\];", line):
+    elif found := re.fullmatch(r"\.greenlit\.(call|expression|shown)\[(\d+);(.*)\];", line):
         kind, place, rest = found.groups()
         try:
             if kind == "call":
@@ -63,6 +63,7 @@ for line in open(sys.argv[1]):
                 value = names[name[1:]](*([] if arguments == "enlist (::)" else eval(python(arguments))))
             else:
                 value = eval(python(eval(python(rest))), names)
+                if kind == "shown": value = str(value) + "\n"
                 value = [shape(value), value]
             say('[%s,"value",%s]' % (place, text(value)))
         except Exception as error: fault(place, error)
@@ -141,6 +142,16 @@ def test_q_asserts_are_compared_outside(q_judge: Judge) -> None:
     assert (found.tests_passed, found.error) == (0, "test 0: candidate[4] ~ twice[8]: got 1")
     assert q_judge.judge(problem, "def f(x): return float(x * x)").error.startswith("test 0: candidate[4] ~")
     assert not q_judge.judge(problem, "def twice(x): return 0\ndef f(x): return 0").passed
+
+
+def test_what_q_shows_of_an_answer_is_compared_outside(q_judge: Judge) -> None:
+    problem = q_problem(AssertTest(code='(.Q.s f[4]) ~ "16"'), AssertTest(code='(.Q.s f[20]) ~ "400"'))
+    assert q_judge.prepare(problem).unsplittable == ()
+    assert q_judge.judge(problem, "def f(x): return x * x").passed
+    assert q_judge.judge(problem, "def f(x): return x * 4").error == "test 1: .Q.s f[20] ~ \"400\": got '80\\n'"
+    assert q_judge.judge(problem, "def f(x): return 1 / 0").verdict == "error"
+    for code in ('(.Q.s 5) ~ "5"', '(.Q.s f) ~ "5"', '(.Q.s g[1]) ~ "5"', "(.Q.s f[1]) ~ .Q.s f[2]"):
+        assert unsplittable(q_problem(AssertTest(code=code))), code
 
 
 def test_another_program_called_q_is_not_taken_for_it(stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,16 @@ AUDIT = {
     "grades": {split: {"A": 1, "B": 0, "C": 0} for split in ("train", "validation", "test")},
     "quarantined_by_split": {"train": 3, "validation": 0, "test": 0},
     "marks": {"weak tests": 4},
-    "dropped_by_reason": {"repeats a problem of test": 6},
+    "leaks": {
+        "checks": ["id", "prompt"],
+        "against": {"test": {"problems": 9, "statements": 8, "references": 7}},
+        "not_checked": ["against HumanEval (prepare.benchmarks has none)"],
+        "removed_from": {"train": 6},
+        "by_check": {"prompt": 6},
+        "by_evaluation": {"test": 6},
+        "found": {"many": {}},
+    },
+    "dropped_by_reason": {"repeats a problem of test (prompt)": 6},
     "quarantined_by_reason": {"its own reference does not pass (failed)": 3},
     "problems": {"many": {}},
 }
@@ -258,6 +267,10 @@ def test_the_report_answers_first_and_shows_everything(tmp_path, summary):
         "## prepare: oracle audit",
         "| train | 5 | 1 | 0 | 0 | 3 |",
         "| quarantined: its own reference does not pass (failed) | 3 |",
+        "## prepare: leak checks",
+        "| test | 9 | 8 | 7 | 6 |",
+        "| prompt | 6 |",
+        "- not checked against HumanEval (prepare.benchmarks has none)",
     ):
         assert piece in text
     assert "of 4 test problems, the greedy program of 2 changed from failing to passing and of 1 from" in text

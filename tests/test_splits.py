@@ -8,12 +8,13 @@ import pytest
 from greenlit.config import AnnotateParams, DatasetParams, Limits, PrepareParams
 from greenlit.errors import ConfigError, DataError
 from greenlit.execution.judges import Judge
-from greenlit.problems.adapters import adapter_for
+from greenlit.problems.adapters import ADAPTERS, adapter_for
 from greenlit.problems.audit import Audit
-from greenlit.problems.own import split_of
+from greenlit.problems.own import official_split, split_of
 from greenlit.problems.records import Dropped
 from greenlit.problems.splits import all_filled, split_problems, with_roles
-from greenlit.types import AssertTest, CallTest, Problem, ScriptTest
+from greenlit.problems.taco import load_taco
+from greenlit.types import SPLITS, AssertTest, CallTest, Problem, ScriptTest
 
 
 def problem(task_id: str, split: str | None, add: int, prompt: str = "", reference: str | None = None) -> Problem:
@@ -33,7 +34,7 @@ def judge():
 def splits(judge: Judge, problems: list[Problem], **params) -> tuple[dict[str, list[str]], Audit]:
     audit = Audit()
     made = split_problems(problems, PrepareParams(**{"mutants": 0, **params}), judge, audit)
-    return {split: [row.task_id for row in rows] for split, rows in made.items()}, audit
+    return {split: [row.task_id for _, row in made.rows(split)] for split in SPLITS}, audit
 
 
 GOOD = [problem("v", "validation", 1), problem("t", "test", 2), problem("a", "train", 3), problem("b", "train", 4)]
@@ -44,7 +45,10 @@ def test_what_repeats_a_test_problem_leaves_train(judge: Judge) -> None:
     renamed = problem("d", "train", 2, prompt="Other words", reference="def f(y):\n    return y + 2  # two\n")
     made, audit = splits(judge, [same_text, renamed, *GOOD])
     assert made == {"train": ["a", "b"], "validation": ["v"], "test": ["t"]}
-    assert audit.as_dict()["dropped"] == {"c": "repeats a problem of test", "d": "repeats a problem of test"}
+    assert audit.as_dict()["dropped"] == {
+        "c": "repeats a problem of test (prompt): t: add 2.",
+        "d": "repeats a problem of test (reference): t",
+    }
 
 
 def test_a_reference_that_fails_its_own_tests_is_quarantined_with_the_reason(judge: Judge) -> None:
@@ -82,23 +86,23 @@ def test_problems_without_a_reference_are_kept_and_counted(judge: Judge) -> None
 def test_limits_take_the_first_and_say_what_they_left_out(judge: Judge) -> None:
     made, audit = splits(judge, GOOD, limits=Limits(train=1))
     assert made["train"] == ["a"]
-    assert audit.dropped == {"b": ("over the limit", "")}
+    assert audit.as_dict()["dropped"] == {"b": "over the limit"}
 
 
 def test_no_split_no_training(judge: Judge) -> None:
     _, audit = splits(judge, [*GOOD, problem("x", None, 7)])
-    assert audit.dropped == {"x": ("in no split", "")}
+    assert audit.as_dict()["dropped"] == {"x": "in no split"}
     with pytest.raises(DataError, match="task_id: 'a' stands twice"):
         splits(judge, [*GOOD, GOOD[2]])
 
 
 def test_every_split_needs_problems() -> None:
-    filled = {"train": GOOD[2:], "validation": GOOD[:1], "test": GOOD[1:2]}
+    filled = {"train": 2, "validation": 1, "test": 1}
     all_filled(filled, "x", evaluation_only=False)
     with pytest.raises(DataError, match=r"x: test: no problems left \(found train 2, validation 1, test 0;"):
-        all_filled({**filled, "test": []}, "x", evaluation_only=False)
+        all_filled({**filled, "test": 0}, "x", evaluation_only=False)
     with pytest.raises(DataError, match=r"x: for evaluation only: .* nothing may learn from them"):
-        all_filled({**filled, "train": [], "validation": []}, "x", evaluation_only=True)
+        all_filled({**filled, "train": 0, "validation": 0}, "x", evaluation_only=True)
 
 
 def test_records_that_give_no_problem_are_counted_under_their_reason(judge: Judge) -> None:
@@ -150,14 +154,43 @@ def test_own_problems_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"dataset.path: must name your file"):
         adapter_for(DatasetParams(name="file")).fetch(DatasetParams(name="file"), tmp_path)
     csv = DatasetParams(name="file", path="x.csv")
-    with pytest.raises(ConfigError, match=r"must be JSON Lines, .jsonl or .jsonl.gz \(found x.csv\)"):
+    with pytest.raises(ConfigError, match=r"must be JSON Lines or a JSON list, .jsonl or .json \(found x.csv\)"):
         adapter_for(csv).fetch(csv, tmp_path)
     gone = DatasetParams(name="file", path=str(tmp_path / "gone.jsonl"))
     with pytest.raises(ConfigError, match="no such file"):
         adapter_for(gone).fetch(gone, tmp_path)
     with pytest.raises(ConfigError, match="no dataset 'nope'") as error:
         adapter_for(DatasetParams(name="nope"))
-    assert error.value.hint == "one of starter, file, mbpp, humaneval, apps, taco, leetcode"
+    assert error.value.hint == f"one of {', '.join(ADAPTERS)}"
+
+
+def test_prepare_says_how_problems_are_answered(judge: Judge) -> None:
+    made = split_problems(GOOD, PrepareParams(mutants=0, answer_format="reasoning"), judge, Audit())
+    assert [row.answer_format for _, row in made.rows("train")] == ["reasoning", "reasoning"]
+    assert all('"answer_format":"reasoning"' in line for _, line in made.lines("test"))
+
+
+def test_nothing_of_an_official_train_half_becomes_test() -> None:
+    train = [official_split(str(i), "train") for i in range(4000)]
+    assert set(train) == {"train", "validation"}
+    assert abs(train.count("validation") / 4000 - 0.1) < 0.02
+    assert {official_split(str(i), "test") for i in range(100)} == {"test"}
+    assert [official_split(str(i), None) for i in range(100)] == [split_of(str(i)) for i in range(100)]
+
+
+def test_taco_keeps_to_its_halves_where_rows_tell_them_and_verified_is_drawn() -> None:
+    row = {
+        "question": "Double it.",
+        "solutions": "[]",
+        "starter_code": "",
+        "input_output": json.dumps({"inputs": ["1"], "outputs": ["2"]}),
+    }
+    halves = [{**row, "split": half} for half in ["train"] * 60 + ["test"] * 20]
+    found = [problem.split for problem in load_taco(halves)]
+    assert set(found[:60]) == {"train", "validation"}
+    assert set(found[60:]) == {"test"}
+    verified = [{**row, "id": number, "split": "train"} for number in range(60)]
+    assert {problem.split for problem in load_taco(verified)} == {"train", "validation", "test"}
 
 
 def test_shares_of_the_splits() -> None:

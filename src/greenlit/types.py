@@ -81,6 +81,8 @@ class Problem(Record):
     entry_point: str | None = None
     starter_code: str = ""
     """Where the program starts: shown in the prompt."""
+    answer_format: Literal["code", "reasoning"] = Field(default="code", exclude_if=lambda value: value == "code")
+    """What a model is asked to answer with: a code block, or <reasoning> and then a code block in <answer>."""
     prelude: str = ""
     """What the dataset puts in front of every program (imports, classes), not shown; part of each candidate's code."""
     setup: str = ""

@@ -20,6 +20,7 @@ from greenlit.config.section import Name, Section
 from greenlit.config.sections import (
     AnnotateParams,
     BaseParams,
+    BenchmarkParams,
     BuildParams,
     DatasetParams,
     EvaluateParams,
@@ -55,6 +56,7 @@ __all__ = [
     "AiParams",
     "AnnotateParams",
     "BaseParams",
+    "BenchmarkParams",
     "BuildParams",
     "DatasetParams",
     "DpoParams",

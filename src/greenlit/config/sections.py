@@ -5,7 +5,7 @@ Where a program runs (worker processes, URIs, credentials) comes from the enviro
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from greenlit.config.feedback import AiParams, HumanParams
 from greenlit.config.rewards import RewardsParams
@@ -38,13 +38,32 @@ class DatasetParams(Section):
     """Commit of the hub dataset; null pins the newest one when it is fetched."""
 
 
+class BenchmarkParams(Section):
+    """A benchmark that nothing may be learnt from; `name: path` and `name: null` (from the hub) are short for it."""
+
+    dataset: Name | None = None
+    """Key of problems.ADAPTERS that reads it; null: the benchmark's own name."""
+    path: str | None = None
+    """Local file to read instead of the hub."""
+    variant: str | None = None
+    """Which edition, where the dataset has several."""
+    revision: str | None = None
+    """Commit of the hub dataset; null takes the newest one."""
+    split: Literal["test", "all"] | None = None
+    """Its test problems, or all; null: test where splits are the dataset's own, all where they are drawn."""
+
+
 class PrepareParams(Section):
     """From raw records to problems in train, validation and test."""
 
     limits: Limits = Limits()
     """Problems to keep of each split."""
+    benchmarks: dict[Name, BenchmarkParams] = {}
+    """What else is measured on: train problems that are in one of these are removed, see problems/contamination.py."""
     shown_tests: int = Field(default=1, ge=0)
     """Tests of each problem that its prompt shows, where the dataset gives no roles."""
+    answer_format: Literal["code", "reasoning"] = "code"
+    """What models are asked to answer with: a code block, or <reasoning> first and then the code block in <answer>."""
     mutants: int = Field(default=6, ge=0)
     """Wrong versions of each reference that the oracle audit runs against the tests; 0 turns that part off."""
     kill_share: float = Field(default=0.75, ge=0, le=1)
@@ -53,6 +72,13 @@ class PrepareParams(Section):
     """Tests that a grade A problem has at least; every assert of a script counts."""
     slow_share: float = Field(default=0.5, gt=0)
     """A problem whose reference takes more than this share of the longest CPU time allowed is marked slow."""
+
+    @field_validator("benchmarks", mode="before")
+    @classmethod
+    def _paths(cls, benchmarks: Any) -> Any:
+        if not isinstance(benchmarks, dict):
+            return benchmarks
+        return {name: {"path": one} if one is None or isinstance(one, str) else one for name, one in benchmarks.items()}
 
 
 class StarterModelParams(Section):
@@ -236,6 +262,15 @@ class Params(Section):
                     f"fetch.reads: must be {folder}, because dataset.path is a file in it: that is how DVC knows "
                     f"that fetch comes after scrape (found {self.fetch.reads!r})"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_reason(self) -> "Params":
+        if self.prepare.answer_format == "reasoning" and self.rewards.format.think != "none":
+            raise ValueError(
+                "prepare.answer_format asks for <reasoning>, rewards.format.think for <think>: set one of them "
+                f"(found reasoning and {self.rewards.format.think})"
+            )
         return self
 
 

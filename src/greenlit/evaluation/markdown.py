@@ -52,6 +52,7 @@ def write_markdown(
         *_outcomes(summary),
         *_changed(summary, examples),
         *_audit(summary),
+        *_leaks(summary),
         *_meaning(summary),
         *_facts(summary),
     ]
@@ -187,6 +188,29 @@ def _audit(summary: Mapping[str, Any]) -> list[str]:
         "or few, or it is slow. C: there is no reference. Quarantined: not fit to learn from, and not used.",
         table(("split", "kept", "A", "B", "C", "quarantined"), rows),
         *([table(("problems", "count"), reasons)] if reasons else []),
+    ]
+
+
+def _leaks(summary: Mapping[str, Any]) -> list[str]:
+    """What was looked for among the problems that are measured on, and where nobody looked."""
+    found = summary["audit"]["leaks"]
+    rows = [
+        (
+            of,
+            *(str(size[key]) for key in ("problems", "statements", "references")),
+            str(found["by_evaluation"].get(of, 0)),
+        )
+        for of, size in found["against"].items()
+    ]
+    removed = [(check, str(count)) for check, count in found["by_check"].items()]
+    absent = "".join(f"\n- not checked {what}" for what in found["not_checked"])
+    return [
+        "## prepare: leak checks",
+        "Train problems that repeat a problem of test, validation or a benchmark are removed from train, and "
+        f"validation problems that repeat one of test. Compared were: {', '.join(found['checks'])}. A paraphrase that "
+        f"shares no run of words, with another solution, is not found. audit.json names what was removed.{absent}",
+        table(("checked against", "problems", "with a statement", "with a reference", "removed"), rows),
+        *([table(("removed by", "problems"), removed)] if removed else []),
     ]
 
 

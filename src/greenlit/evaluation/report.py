@@ -84,7 +84,10 @@ def build_summary(
         "sandbox_level": baseline["level"],
         "mde": asdict(detectable_effect_of(baseline, final)),
         "made_with": dict(made_with),
-        "audit": {key: audit[key] for key in _AUDITED},
+        "audit": {
+            **{key: audit[key] for key in _AUDITED},
+            "leaks": {key: found for key, found in audit["leaks"].items() if key != "found"},
+        },
     }
 
 

@@ -15,7 +15,7 @@ child*.py       runs inside the candidate's process, with encoding.py and decodi
 portable*.py    the portable level: a fresh limited subprocess per candidate
 shipping.py     how code and task get into that process
 profiles.py     what Python programs find beside the standard library
-languages/      programs that are not Python, and what each language gets
+languages/      programs that are not Python, and what each language gets; q_text.py is the outer form of q
 descendants.py  CPU time and the end of process trees
 verdicts.py     answers -> what became of each test; findings.py and answers.py are its words
 stdio.py        whole programs: several inputs in one process, where that changes nothing

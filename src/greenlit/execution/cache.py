@@ -43,7 +43,7 @@ PER_COMMIT, COMMIT_EVERY_S = 1024, 0.1
 """A row costs 55 us committed alone and 24 us in blocks of 64: often enough that a kill loses next to none."""
 HITS_AHEAD = 1024
 """Known judgements that may wait behind one that is still being found."""
-_NO_PART_OF_A_VERDICT = {"prompt", "split", "difficulty", "source", "tags"}
+_NO_PART_OF_A_VERDICT = {"prompt", "answer_format", "split", "difficulty", "source", "tags"}
 _FORMAT = 1
 _BUSY_S = 30.0
 

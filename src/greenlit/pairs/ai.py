@@ -197,7 +197,10 @@ def as_completion(text: str, problem: Problem, chat: bool) -> str | None:
     """A program that a judge wrote, as the model to be trained would write it; None where that cannot be.
 
     Chat models answer with a fenced block. Others go on from the problem's first lines, which the program must repeat.
+    Where reasoning is asked for there is none, since the judge wrote none that led there.
     """
+    if problem.answer_format == "reasoning":
+        return None
     program = extract(text, problem.model_copy(update={"prelude": ""}), True)
     if not program.strip():
         return None

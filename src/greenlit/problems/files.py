@@ -5,6 +5,7 @@ from pathlib import Path
 
 from greenlit.errors import DataError
 from greenlit.jsonl import read_numbered_rows, shortened
+from greenlit.scratch import FirstPlaces
 from greenlit.types import Problem
 
 
@@ -26,14 +27,14 @@ def unlike_problems(path: Path) -> Iterator[tuple[int, Problem]]:
     Raises:
         DataError: as `read_problems`; a repeated task_id is told with both its lines.
     """
-    lines: dict[str, int] = {}
+    first_place, number = FirstPlaces(), 0
     for number, problem in read_numbered_rows(path, Problem):
-        first = lines.setdefault(problem.task_id, number)
+        first = first_place(problem.task_id, number)
         if first != number:
             raise DataError(
                 f"{path}:{number}: task_id: {shortened(problem.task_id)} stands on line {first} already",
                 hint="each problem needs a task_id of its own",
             )
         yield number, problem
-    if not lines:
+    if not number:
         raise DataError(f"{path}: no problems in it (the file is empty)", hint="one JSON object per line")

@@ -30,7 +30,7 @@ from greenlit.execution.judges import Judge
 from greenlit.execution.split import unsplittable
 from greenlit.problems.mutants import Mutant, mutants
 from greenlit.program_metrics import parse
-from greenlit.stage.progress import progress
+from greenlit.stage.progress import Progress
 from greenlit.types import Problem, ScriptTest, Split
 
 Grade = Literal["A", "B", "C"]
@@ -84,11 +84,13 @@ def audit_oracles(
     judge: Judge,
     seed: int,
     cache: VerdictCache | None = None,
+    bar: Progress | None = None,
 ) -> list[Case]:
-    """Audit every problem, in the order given.
+    """Audit every problem, in the order given; all of them are in memory meanwhile.
 
     Args:
         cache: verdicts found before, so that an audit that was stopped does not start at nothing.
+        bar: counts the problems.
     """
     cases = [Case(problem, split) for split, problem in problems]
     for case in cases:
@@ -97,7 +99,9 @@ def audit_oracles(
             case.quarantine("its tests cannot be judged", refused[0])
     _run_references(cases, judge, cache)
     passing = [case for case in cases if case.reference is not None]
-    _run_mutants(passing, params.mutants, judge, seed, cache)
+    if bar and len(passing) < len(cases):
+        bar.advance(len(cases) - len(passing))
+    _run_mutants(passing, params.mutants, judge, seed, cache, bar)
     for case in passing:
         _mark(case, params, judge)
     return cases
@@ -109,10 +113,8 @@ def _run_references(cases: list[Case], judge: Judge, cache: VerdictCache | None)
         waiting = [case for case in cases if _is_open(case) and place < len(case.problem.reference)]
         jobs = ((case.problem, code) for case in waiting for code in _twice(case.problem.reference[place]))
         verdicts = judged(judge, jobs, cache)
-        with progress("prepare references", len(waiting), "problems") as bar:
-            for case in waiting:
-                _hear(case, place, next(verdicts), next(verdicts))
-                bar.advance()
+        for case in waiting:
+            _hear(case, place, next(verdicts), next(verdicts))
 
 
 def _twice(code: str) -> tuple[str, str]:
@@ -152,25 +154,27 @@ def _kind(failed: Judgement) -> str:
     return next(test.kind for test in failed.tests if test.passed is False)
 
 
-def _run_mutants(cases: list[Case], count: int, judge: Judge, seed: int, cache: VerdictCache | None) -> None:
+def _run_mutants(
+    cases: list[Case], count: int, judge: Judge, seed: int, cache: VerdictCache | None, bar: Progress | None
+) -> None:
     owners: deque[tuple[Case, Mutant]] = deque()
 
     def jobs() -> Iterator[tuple[Problem, str]]:
         for case in cases:
             assert case.reference is not None
             problem = case.problem
+            if bar:
+                bar.advance()
             for mutant in mutants(case.reference, seed, problem.task_id, count, problem.prelude):
                 owners.append((case, mutant))
                 yield problem, mutant.code
 
-    with progress("prepare mutants", len(cases), "problems") as bar:
-        for judgement in judged(judge, jobs(), cache):
-            case, mutant = owners.popleft()
-            bar.advance(not owners or owners[0][0] is not case)
-            if judgement.passed_all is False:
-                case.killed += 1
-            elif judgement.passed_all:
-                case.survived.append(mutant.change)
+    for judgement in judged(judge, jobs(), cache):
+        case, mutant = owners.popleft()
+        if judgement.passed_all is False:
+            case.killed += 1
+        elif judgement.passed_all:
+            case.survived.append(mutant.change)
 
 
 def _mark(case: Case, params: PrepareParams, judge: Judge) -> None:

@@ -1,7 +1,12 @@
 """The one place that renders prompts and takes programs out of completions.
 
 Generation, training and evaluation all call `render`; its hash is stored in every artifact, so that a model is never
-trained on one prompt and measured on another.
+trained on one prompt and measured on another. Everything that a prompt depends on is in the problem, its
+`answer_format` too, which `prepare.answer_format` sets.
+
+Two kinds of problems have a template each: functions (tests that call something) and whole programs (tests that are
+input and output). Each is told to a chat model as a message, and to a base model as the comment that a program
+begins with; phrasing.py has the words of each language. Hidden tests and those of the reward are never in it.
 """
 
 import ast
@@ -9,33 +14,56 @@ import hashlib
 import re
 from typing import Any
 
+from greenlit.problems.phrasing import phrasing_of
 from greenlit.types import AssertTest, CallTest, Problem, StdioTest
 
-INSTRUCTION = "Write a Python program that solves the problem. Answer with one Python code block and nothing else."
+INSTRUCTIONS = {
+    "function": "Write a {name} program that solves the problem.",
+    "program": "Write a {name} program that solves the problem: it reads standard input and prints to standard output.",
+}
+ANSWERS = {
+    "code": "Answer with one {name} code block and nothing else.",
+    "reasoning": "Reason first, between <reasoning> and </reasoning>. Then answer, between <answer> and </answer>, "
+    "with one {name} code block and nothing else.",
+}
 _FENCE = re.compile(r"```[ \t]*([\w+-]*)[ \t]*\r?\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
 _FUTURE = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\n)*(?:from __future__ import [^\n]*\n\s*)+")
-_AFTER_PROGRAM = re.compile(r"\n(?:assert\b|\"\"\"|'''|```|\[DONE\]|<\|)")
 
 
 def shown_lines(problem: Problem) -> list[str]:
-    """The shown tests as lines of text."""
+    """The shown tests as lines of text, in the problem's own language."""
     lines: list[str] = []
+    call = phrasing_of(problem.language).call
     for test in problem.tests:
         if test.role != "shown":
             continue
         if isinstance(test, AssertTest):
             lines.append(test.code.strip())
         elif isinstance(test, CallTest):
-            arguments = ", ".join(map(repr, test.input))
-            lines.append(f"assert {problem.entry_point}({arguments}) == {test.output!r}")
+            lines.append(call(str(problem.entry_point), test.input, test.output))
         elif isinstance(test, StdioTest):
             lines.append(f"Input:\n{test.input.rstrip()}\nOutput:\n{test.output.rstrip()}")
     return lines
 
 
 def statement(problem: Problem) -> str:
-    """What is asked, with the shown tests below it."""
-    return "\n".join([problem.prompt.strip(), *shown_lines(problem)])
+    """What is asked, with the shown tests below it; and the function's name, where nothing of that tells it."""
+    lines = [problem.prompt.strip(), *shown_lines(problem)]
+    name = entry_name(problem)
+    told = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")
+    if name and not any(told.search(text) for text in (*lines, problem.starter_code)):
+        lines.append(f"Call the function `{name}`.")
+    return "\n".join(lines)
+
+
+def entry_name(problem: Problem) -> str:
+    """`f` of `f` and of `Solution().f`; empty where there is no entry point."""
+    return re.split(r"[.]", problem.entry_point or "")[-1] if problem.language != "q" else problem.entry_point or ""
+
+
+def kind_of(problem: Problem) -> str:
+    """Which template it has: `program` where every test is input and output, else `function`."""
+    return "program" if all(isinstance(test, StdioTest) for test in problem.tests) else "function"
 
 
 def render(problem: Problem, chat: bool) -> str | list[dict[str, str]]:
@@ -44,11 +72,14 @@ def render(problem: Problem, chat: bool) -> str | list[dict[str, str]]:
     Args:
         chat: the tokenizer has a chat template; then a message list is returned, else text that a base model continues.
     """
-    if chat:
-        starter = f"\n\nStart from:\n```python\n{problem.starter_code.rstrip()}\n```" if problem.starter_code else ""
-        return [{"role": "user", "content": f"{INSTRUCTION}\n\n{statement(problem)}{starter}"}]
-    text = statement(problem).replace('"""', "'''")
-    return f'"""{text}\n"""\n{problem.starter_code}'
+    phrasing = phrasing_of(problem.language)
+    if not chat and problem.answer_format == "code":
+        return f"{phrasing.comment(statement(problem))}{problem.starter_code}"
+    fence = phrasing.fences[0]
+    starter = f"\n\nStart from:\n```{fence}\n{problem.starter_code.rstrip()}\n```" if problem.starter_code else ""
+    asked = f"{INSTRUCTIONS[kind_of(problem)]} {ANSWERS[problem.answer_format]}".format(name=phrasing.name)
+    text = f"{asked}\n\n{statement(problem)}{starter}"
+    return [{"role": "user", "content": text}] if chat else f"{text}\n\n"
 
 
 def prompt_hash(prompt: str | list[dict[str, str]]) -> str:
@@ -60,11 +91,24 @@ def prompt_hash(prompt: str | list[dict[str, str]]) -> str:
 def extract(text: str, problem: Problem, chat: bool) -> str:
     """The program in a completion, with the problem's prelude before it; empty when there is none.
 
-    A fenced block wins: the last one that defines the entry point, else the first Python one. Without a fence a base
-    model's text is the program, up to where it starts on something else (a new docstring, tests).
+    A fenced block wins: the last one that defines the entry point, else the first of the language. Without a fence a
+    base model's text is the program, up to where it starts on something else (a new docstring, tests). Of an answer
+    with reasoning only what is in <answer> counts, or comes after </reasoning>.
     """
-    program = _written(text.replace("\r\n", "\n"), problem, chat)
+    text = text.replace("\r\n", "\n")
+    if problem.answer_format == "reasoning":
+        text, chat = answer_in(text), True
+    program = _written(text, problem, chat)
     return with_prelude(program, problem.prelude) if program else ""
+
+
+def answer_in(text: str) -> str:
+    """What stands in the last <answer>, closed or not, else behind </reasoning>; nothing of reasoning without end."""
+    _, opened, answer = text.rpartition("<answer>")
+    if opened:
+        return answer.partition("</answer>")[0]
+    _, closed, answer = text.rpartition("</reasoning>")
+    return answer if closed or "<reasoning>" not in text else ""
 
 
 def with_prelude(program: str, prelude: str) -> str:
@@ -81,22 +125,30 @@ def with_prelude(program: str, prelude: str) -> str:
 
 def _written(text: str, problem: Problem, chat: bool) -> str:
     """What the model wrote as its program."""
-    blocks = [(language.lower(), body) for language, body in _FENCE.findall(text)]
-    python = [body for language, body in blocks if language in {"", "py", "python", "python3"}]
-    if python:
-        name = (problem.entry_point or "").rpartition(".")[2]  # `f` of `Solution().f`
-        defining = [body for body in python if name and defines(body, name)]
-        return (defining[-1] if defining else python[0]).strip("\n") + "\n"
+    phrasing, name = phrasing_of(problem.language), entry_name(problem)
+    blocks = [body for fence, body in _FENCE.findall(text) if fence.lower() in phrasing.fences and body.strip()]
+    if blocks:
+        defining = [body for body in blocks if name and defines(body, name, problem.language)]
+        return (defining[-1] if defining else blocks[0]).strip("\n") + "\n"
     if chat:
-        return text.strip("\n") + "\n" if _parses(text) and text.strip() else ""
-    cut = _AFTER_PROGRAM.search(text)
+        return text.strip("\n") + "\n" if text.strip() and _is_program(text, problem) else ""
+    cut = phrasing.after.search(text)
     body = text[: cut.start()] if cut else text
     return (problem.starter_code + body).rstrip() + "\n" if body.strip() else ""
 
 
-def defines(code: str, name: str) -> bool:
+def defines(code: str, name: str, language: str = "python") -> bool:
     """Does the text define a function or class of this name (also where it does not parse)?"""
-    return re.search(rf"^\s*(?:async\s+def|def|class)\s+{re.escape(name)}\b", code, re.MULTILINE) is not None
+    begins = phrasing_of(language).defines.format(name=re.escape(name))
+    return re.search(begins, code, re.MULTILINE) is not None
+
+
+def _is_program(text: str, problem: Problem) -> bool:
+    """Could a text without a fence be the program, and no prose? Only Python can be parsed here."""
+    if problem.language in {"javascript", "q"}:
+        name = entry_name(problem)
+        return not name or defines(text, name, problem.language)
+    return _parses(text)
 
 
 def _parses(code: str) -> bool:

@@ -1,4 +1,7 @@
-"""From an adapter's problems to train, validation and test: roles, leaks, limits, and the oracle audit."""
+"""From an adapter's problems to train, validation and test: roles, leaks, limits, and the oracle audit.
+
+Problems stream: what waits lies on disk (spool.py), and memory does not grow with the size of the dataset.
+"""
 
 from collections.abc import Iterable, Iterator
 
@@ -7,10 +10,16 @@ from greenlit.errors import DataError
 from greenlit.execution.cache import VerdictCache
 from greenlit.execution.judges import Judge
 from greenlit.problems.audit import Audit
+from greenlit.problems.contamination import EvaluationSide
 from greenlit.problems.oracle import audit_oracles
 from greenlit.problems.records import Dropped
-from greenlit.program_metrics import ast_hash
+from greenlit.problems.spool import Spool
+from greenlit.scratch import FirstPlaces
+from greenlit.stage.progress import progress
 from greenlit.types import SPLITS, Problem, Split
+
+AUDITED_TOGETHER, AUDITED_BYTES = 256, 4 << 20
+"""Problems in memory at a time, by number and by the length of their lines."""
 
 
 def split_problems(
@@ -20,43 +29,71 @@ def split_problems(
     audit: Audit,
     seed: int = 0,
     cache: VerdictCache | None = None,
-) -> dict[Split, list[Problem]]:
+    benchmarks: Iterable[tuple[str, Problem]] = (),
+    ngrams: bool = True,
+) -> Spool:
     """Problems by split, in the dataset's order.
 
-    Test problems are placed first: what repeats a test or validation problem (same statement, or same reference up to
-    variable names) leaves train, never the other way round. Then the oracle audit (see oracle.py) puts those into
+    Test problems are placed first: what repeats a test or validation problem, or one of a benchmark (see
+    contamination.py), leaves train, never the other way round. Then the oracle audit (see oracle.py) puts those into
     quarantine that are not fit to learn from. A split may end up empty: see `all_filled`.
+
+    Args:
+        benchmarks: what else is measured on, each problem with the benchmark's name.
+        ngrams: compare statements by runs of words, too.
 
     Raises:
         DataError: a task_id stands twice.
     """
-    by_split: dict[Split, list[Problem]] = {split: [] for split in SPLITS}
-    seen: set[str] = set()
-    for problem in problems:
-        if problem.task_id in seen:
+    spool, first_place = Spool(), FirstPlaces()
+    for place, problem in enumerate(problems):
+        if first_place(problem.task_id, place) != place:
             raise DataError(f"task_id: {problem.task_id!r} stands twice in the dataset")
-        seen.add(problem.task_id)
         if isinstance(problem, Dropped):
             audit.drop(problem.task_id, problem.reason, problem.detail)
         elif problem.split is None:
             audit.drop(problem.task_id, "in no split")
         else:
-            by_split[problem.split].append(with_roles(problem, params.shown_tests))
-    without_leaks(by_split, audit)
-    limited = ((split, row) for split in SPLITS for row in _first(by_split[split], params.limits, split, audit))
-    audit.cases = audit_oracles(limited, params, judge, seed, cache)
-    kept = [case for case in audit.cases if not case.reason]
-    return {split: [case.problem for case in kept if case.split == split] for split in SPLITS}
+            asked = with_roles(problem, params.shown_tests)
+            spool.add(problem.split, asked.model_copy(update={"answer_format": params.answer_format}))
+    with EvaluationSide(ngrams) as measured:
+        without_leaks(spool, measured, benchmarks, params.limits, audit)
+        audit.checked = measured.facts()
+    total = sum(spool.counts.values())
+    with progress("prepare audit", total, "problems") as bar:
+        for batch in _batches(spool):
+            audited = [(split, problem) for split, _, problem in batch]
+            cases = audit_oracles(audited, params, judge, seed, cache, bar)
+            for (split, place, _), case in zip(batch, cases, strict=True):
+                audit.add(case)
+                if case.reason:
+                    spool.drop(split, place)
+    return spool
 
 
-def all_filled(by_split: dict[Split, list[Problem]], dataset: str, evaluation_only: bool) -> None:
+def _batches(spool: Spool) -> Iterator[list[tuple[Split, int, Problem]]]:
+    """All problems, few at a time."""
+    batch: list[tuple[Split, int, Problem]] = []
+    size = 0
+    for split in SPLITS:
+        for place, line in spool.lines(split):
+            batch.append((split, place, Problem.model_validate_json(line)))
+            size += len(line)
+            if len(batch) == AUDITED_TOGETHER or size >= AUDITED_BYTES:
+                yield batch
+                batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def all_filled(counts: dict[Split, int], dataset: str, evaluation_only: bool) -> None:
     """Later stages need problems in every split.
 
     Raises:
         DataError: a split is empty; of a dataset for evaluation only, train and validation always are.
     """
-    empty = [split for split in SPLITS if not by_split[split]]
-    counts = ", ".join(f"{split} {len(rows)}" for split, rows in by_split.items())
+    empty = [split for split in SPLITS if not counts[split]]
+    found = ", ".join(f"{split} {count}" for split, count in counts.items())
     if empty and evaluation_only:
         raise DataError(
             f"{dataset}: for evaluation only: all its problems are test problems, and nothing may learn from them",
@@ -64,7 +101,7 @@ def all_filled(by_split: dict[Split, list[Problem]], dataset: str, evaluation_on
         )
     if empty:
         raise DataError(
-            f"{dataset}: {' and '.join(empty)}: no problems left (found {counts}; expected one at least in each)",
+            f"{dataset}: {' and '.join(empty)}: no problems left (found {found}; expected one at least in each)",
             hint="the reasons are in audit.json; give more problems, or each a `split`, or another dataset.variant",
         )
 
@@ -83,32 +120,39 @@ def with_roles(problem: Problem, shown: int) -> Problem:
     return problem.model_copy(update={"tests": tests})
 
 
-def without_leaks(by_split: dict[Split, list[Problem]], audit: Audit) -> None:
-    """Drop from train what test or validation has too, and from validation what test has."""
-    taken: dict[str, str] = {}
-    for split in ("test", "validation", "train"):
-        kept = []
-        for problem in by_split[split]:
-            clash = next((taken[mark] for mark in _marks(problem) if mark in taken), None)
-            if clash is None:
-                kept.append(problem)
-            else:
-                audit.drop(problem.task_id, f"repeats a problem of {clash}")
-        for problem in kept:
-            taken.update(dict.fromkeys(_marks(problem), split))
-        by_split[split] = kept
+def without_leaks(
+    spool: Spool,
+    measured: EvaluationSide,
+    benchmarks: Iterable[tuple[str, Problem]],
+    limits: Limits,
+    audit: Audit,
+) -> None:
+    """Drop from train what is measured on, from validation what test has, and what is over the limits.
+
+    Problems of test that are over its limit count as measured on all the same: others measure on all of it.
+    """
+    for _, problem in spool.rows("test"):
+        measured.add("test", problem)
+    _keep("test", spool, None, limits.test, audit)
+    _keep("validation", spool, measured, limits.validation, audit)
+    for _, problem in spool.rows("validation"):
+        measured.add("validation", problem)
+    for name, problem in benchmarks:
+        measured.add(name, problem)
+    _keep("train", spool, measured, limits.train, audit)
 
 
-def _marks(problem: Problem) -> Iterator[str]:
-    """What two versions of one problem share: the statement, or a reference solution up to variable names."""
-    if problem.prompt.strip():
-        yield "prompt " + " ".join(problem.prompt.lower().split())
-    for reference in problem.reference:
-        yield "reference " + ast_hash(reference)
-
-
-def _first(problems: list[Problem], limits: Limits, split: Split, audit: Audit) -> list[Problem]:
-    limit = getattr(limits, split)
-    for problem in problems[limit:] if limit is not None else []:
-        audit.drop(problem.task_id, "over the limit")
-    return problems[:limit]
+def _keep(split: Split, spool: Spool, measured: EvaluationSide | None, limit: int | None, audit: Audit) -> None:
+    """Keep the first problems that are measured on nowhere, up to the limit."""
+    kept = 0
+    for place, problem in spool.rows(split):
+        over = limit is not None and kept >= limit
+        leak = measured.leak(problem) if measured and not over else None
+        if leak:
+            audit.leak(problem.task_id, split, leak)
+        elif over:
+            audit.drop(problem.task_id, "over the limit")
+        if leak or over:
+            spool.drop(split, place)
+        else:
+            kept += 1

@@ -34,6 +34,7 @@ from greenlit.execution.languages.command import ISOLATION, Interpreter, Runner,
 from greenlit.execution.languages.language import Language
 from greenlit.execution.level import Command
 from greenlit.execution.plan import Plan
+from greenlit.execution.q_text import q_literal
 from greenlit.execution.scripts import Unsplittable
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _questions(plan: Plan) -> list[str]:
             name, arguments = content
             lines.append(f".greenlit.call[{place};`{name};{_arguments(arguments)}];")
         else:
-            lines.append(f".greenlit.expression[{place};{literal(content[0])}];")
+            lines.append(f".greenlit.{kind}[{place};{literal(content[0])}];")
     return lines
 
 
@@ -124,46 +125,15 @@ def _arguments(arguments: list[Any]) -> str:
 
 
 def literal(value: Any) -> str:
-    """A value of JSON as q writes it: whole numbers are longs, texts char vectors, objects dictionaries of symbols.
-
-    Lists of one kind of number are written as vectors, since q bounds the constants of one expression.
+    """A value of JSON as q writes it.
 
     Raises:
         Unsplittable: q has no such value.
     """
-    if isinstance(value, bool):
-        return "1b" if value else "0b"
-    if value is None:
-        return "(::)"
-    if isinstance(value, int):
-        if abs(value) >= 2**63 - 1:
-            raise Unsplittable("its input has an integer that q's longs do not hold")
-        return str(value)
-    if isinstance(value, float):
-        return {"inf": "0w", "-inf": "-0w", "nan": "0n"}.get(repr(value), repr(value).replace("e+", "e"))
-    if isinstance(value, str):
-        return f"(enlist {_quoted(value)})" if len(value.encode()) == 1 else _quoted(value)
-    if isinstance(value, dict):
-        return f"((`${literal([str(key) for key in value])})!{literal(list(value.values()))})"
-    return _list(list(value))
-
-
-def _quoted(text: str) -> str:
-    plain = {34: '\\"', 92: "\\\\"}
-    return '"' + "".join(plain.get(b) or (chr(b) if 32 <= b < 127 else f"\\{b:03o}") for b in text.encode()) + '"'
-
-
-def _list(items: list[Any]) -> str:
-    if not items:
-        return "()"
-    if len(items) == 1:
-        return f"(enlist {literal(items[0])})"
-    kinds = {type(item) for item in items}
-    if kinds == {bool}:
-        return "".join("1" if item else "0" for item in items) + "b"
-    if kinds in ({int}, {float}):
-        return f"({' '.join(map(literal, items))})"
-    return f"({';'.join(map(literal, items))})"
+    try:
+        return q_literal(value)
+    except ValueError as error:
+        raise Unsplittable(str(error)) from None
 
 
 def _plan_test(test: Any, problem: "Problem") -> dict[str, Any]:
