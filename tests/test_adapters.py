@@ -3,13 +3,18 @@
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from greenlit.config import AnnotateParams, DatasetParams, Limits
 from greenlit.errors import ConfigError, DataError
 from greenlit.execution.judges import Judge
 from greenlit.jsonl import read_json_lines
+from greenlit.problems import contest
 from greenlit.problems.adapters import adapter_for
 from greenlit.problems.apps import load_apps
 from greenlit.problems.contest import checker_of
@@ -277,25 +282,160 @@ def test_local_files_are_fetched_and_loaded(tmp_path: Path) -> None:
             adapter.fetch(DatasetParams(name=name, variant="x"), raw)
 
 
+def test_tests_that_are_too_large_are_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contest, "TEST_BYTES", 10)
+    io = json.dumps({"inputs": ["1", "x" * 10, "2"], "outputs": ["1", "1", "2"]})
+    problem = one(load_taco, TACO, input_output=io)
+    assert ([test.input for test in problem.tests], problem.tags) == (["1", "2"], ["Math", "tests_left_out:1"])
+    monkeypatch.setattr(contest, "PROBLEM_BYTES", 3)
+    assert one(load_apps, APPS, input_output=io).tags == ["tests_left_out:2"]
+    monkeypatch.setattr(contest, "TEST_BYTES", 1)
+    assert one(load_apps, APPS, input_output=io).reason == "its tests are too large"
+
+
+def test_the_halves_of_apps_are_splits_and_keep_their_ids_apart() -> None:
+    halves = [{**APPS, "split": split} for split in ("train", "test")]
+    assert [problem.task_id for problem in load_apps(halves)] == ["apps/train/7", "apps/test/7"]
+    rows = [{**APPS, "problem_id": i, "split": "train"} for i in range(60)]
+    assert set(Counter(problem.split for problem in load_apps(rows))) == {"train", "validation"}
+
+
+def test_apps_as_a_folder_per_problem(tmp_path: Path) -> None:
+    for split, number in (("train", "0002"), ("train", "0010"), ("test", "0002")):
+        folder = tmp_path / "APPS" / split / number
+        folder.mkdir(parents=True)
+        (folder / "question.txt").write_text(APPS["question"])
+        (folder / "input_output.json").write_text(APPS["input_output"])
+        (folder / "solutions.json").write_text(APPS["solutions"])
+        (folder / "metadata.json").write_text(json.dumps({"difficulty": "interview", "url": APPS["url"]}))
+    (tmp_path / "APPS" / "train" / "0010" / "solutions.json").unlink()
+    params = DatasetParams(name="apps", path=str(tmp_path / "APPS"))
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    assert adapter_for(params).fetch(params, raw)["folders"] == 3
+    first, second, other = adapter_for(params).load(raw, params, Limits(), 0)
+    assert [problem.task_id for problem in (first, second, other)] == ["apps/train/2", "apps/train/10", "apps/test/2"]
+    assert (first.reference, second.reference) == (one(load_apps, APPS).reference, [])
+    assert (first.tests, other.split) == (one(load_apps, APPS).tests, "test")
+    (tmp_path / "APPS" / "train" / "x").mkdir()
+    with pytest.raises(DataError, match="must be named by its problem's number"):
+        adapter_for(params).fetch(params, raw)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ConfigError, match="no problems in this folder"):
+        nothing = DatasetParams(name="apps", path=str(tmp_path / "none"))
+        adapter_for(nothing).fetch(nothing, raw)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-99, 99) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("0123a", max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(pairs=st.lists(st.tuples(st.text(max_size=9) | st.lists(st.text("ab", max_size=3)), st.text(max_size=9))))
+def test_standard_input_comes_through_as_it_is(pairs: list[tuple[Any, str]]) -> None:
+    made = one(
+        load_taco, TACO, input_output=json.dumps({"inputs": [p[0] for p in pairs], "outputs": [p[1] for p in pairs]})
+    )
+    if not pairs:
+        assert made.reason == "it has no tests"
+        return
+    assert len(made.tests) == len(pairs)
+    for test, (given_, wanted) in zip(made.tests, pairs, strict=True):
+        assert test.input == (given_ if isinstance(given_, str) else "\n".join(given_) + "\n")
+        assert test.output == wanted
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    calls=st.lists(st.tuples(st.lists(json_values, max_size=3), json_values), min_size=1, max_size=4),
+    source=st.sampled_from(["codewars", "leetcode"]),
+    wrap=st.booleans(),
+)
+def test_calls_come_through_as_they_are(calls: list[tuple[list, Any]], source: str, wrap: bool) -> None:
+    outputs = [[wanted] if wrap else wanted for _, wanted in calls]
+    io = json.dumps({"fn_name": "f", "inputs": [given_ for given_, _ in calls], "outputs": outputs})
+    made = one(load_taco, TACO, input_output=io, source=source)
+    bare = source == "codewars" and all(isinstance(wanted, list) and len(wanted) == 1 for wanted in outputs)
+    assert [test.output for test in made.tests] == [wanted[0] if bare else wanted for wanted in outputs]
+    assert [len(test.input) for test in made.tests] == [len(given_) for given_, _ in calls]
+
+
+@settings(max_examples=300, deadline=None)
+@given(column=st.sampled_from(sorted(TACO)), value=json_values | st.text(max_size=30))
+def test_a_row_gives_a_problem_or_a_reason_or_a_named_fault_and_never_nothing(column: str, value: Any) -> None:
+    for load, row in ((load_taco, TACO), (load_apps, APPS)):
+        if column in row:
+            try:
+                made = list(load([{**row, column: value}, row]))
+            except (DataError, ValidationError):
+                continue
+            assert len(made) == 2
+            assert all(isinstance(found, Problem) or found.reason for found in made)
+
+
 REAL = [
-    ("humaneval/HumanEval.jsonl.gz", "humaneval", {}),
-    ("apps/apps_train_real5.jsonl", "apps", {}),
-    ("taco/taco_verified_layout.jsonl", "taco", {"its statement needs a picture": 1}),
+    ("humaneval/HumanEval.jsonl.gz", "humaneval", 164, {}),
+    ("humaneval/HumanEvalPlus-OriginFmt.shape3.jsonl", "humanevalplus", 3, {}),
+    ("mbpp/mbpp.jsonl", "mbpp", 974, {}),
+    ("mbpp/sanitized-mbpp.json", "mbpp", 427, {}),
+    ("mbpp/MbppPlus-OriginFmt.shape3.jsonl", "mbppplus", 3, {}),
+    ("apps/apps_train_real5.jsonl", "apps", 5, {}),
+    ("taco/taco_verified_layout.jsonl", "taco", 6, {"its statement needs a picture": 1}),
     (
         "taco/taco_test_statement_examples.jsonl",
         "taco",
+        603,
         {"it has no tests": 110, "several answers may be right": 65, "its statement needs a picture": 40},
     ),
-    ("leetcode/LeetCodeDataset-v0.2.0-train.jsonl.gz", "leetcode", {"several answers may be right": 35}),
-    ("leetcode/LeetCodeDataset-v0.3.1-test.dev.jsonl.gz", "leetcode", {"several answers may be right": 2}),
+    ("leetcode/LeetCodeDataset-v0.2.0-train.jsonl.gz", "leetcode", 1890, {"several answers may be right": 35}),
+    ("leetcode/LeetCodeDataset-v0.3.1-test.dev.jsonl.gz", "leetcode", 110, {"several answers may be right": 2}),
+    ("q/humaneval_q_native.jsonl", "q", 162, {}),
 ]
 
 
-@pytest.mark.parametrize(("file", "name", "dropped"), REAL, ids=[file for file, _, _ in REAL])
-def test_every_real_row_loads_or_says_why(shared_data: Path, file: str, name: str, dropped: dict) -> None:
-    load = {"humaneval": load_humaneval, "apps": load_apps, "taco": load_taco, "leetcode": load_leetcode}[name]
+@pytest.mark.parametrize(("file", "name", "count", "dropped"), REAL, ids=[file for file, *_ in REAL])
+def test_every_real_record_gives_a_problem_or_a_reason(
+    shared_data: Path, tmp_path: Path, file: str, name: str, count: int, dropped: dict
+) -> None:
+    params = DatasetParams(name=name, path=str(shared_data / file))
+    adapter_for(params).fetch(params, tmp_path)
+    made = list(adapter_for(params).load(tmp_path, params, Limits(), 0))
+    assert len(made) == count == in_manifest(shared_data, file)
+    assert Counter(found.reason for found in made if isinstance(found, Dropped)) == dropped
+    assert len({found.task_id for found in made}) == len(made)
+
+
+def in_manifest(shared_data: Path, file: str) -> int:
+    """The number of records that the manifest of the real data tells; HumanEval+ and MBPP+ stand there without any."""
+    table = (shared_data / "MANIFEST.md").read_text()
+    (row,) = [line.split("|") for line in table.splitlines() if line.startswith(f"| {file} |")] or [["", "", "3"]]
+    return int(row[2])
+
+
+def test_2548_real_examples_of_apps_are_read_or_refused_with_a_reason(shared_data: Path) -> None:
+    file = "apps/apps_test_public_io.jsonl"
     rows = [row for _, row in read_json_lines(shared_data / file)]
-    made = list(load(rows))
-    assert len(made) == len(rows)
-    assert Counter(one.reason for one in made if isinstance(one, Dropped)) == dropped
-    assert len({one.task_id for one in made}) == len(made)
+    assert len(rows) == 2548 == in_manifest(shared_data, file)
+    kinds: Counter[str] = Counter()
+    for row in rows:
+        try:
+            tests, name, left_out = contest.read_tests(row["input_output"], False, "exact")
+        except contest.Unusable as why:
+            kinds[why.args[0]] += 1
+            continue
+        said = json.loads(row["input_output"])
+        assert (name, left_out, len(tests)) == (said.get("fn_name"), 0, len(said["inputs"]))
+        kinds["stdio" if name is None else "call"] += 1
+    assert kinds == {"stdio": 2516, "it has no tests": 32}
+
+
+def test_rows_of_taco_without_a_statement_are_refused_by_name(shared_data: Path) -> None:
+    rows = [row for _, row in read_json_lines(shared_data / "taco/full_tests_from_unit_tests.jsonl")]
+    assert len(rows) == 3
+    first, second = load_taco(rows[:2])
+    assert (first.reason, len(second.tests)) == ("its statement needs a picture", 565)
+    with pytest.raises(DataError, match=r"row 3: column `question` must be str \(found NoneType\)"):
+        list(load_taco(rows))

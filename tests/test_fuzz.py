@@ -46,11 +46,29 @@ ROWS = {
         "input_output": '{"inputs": ["1"], "outputs": ["1"]}', "url": "u", "name": None, "source": "s", "tags": "[]",
         "time_limit": None, "memory_limit": None,
     },
+    "leetcode": {
+        "task_id": "a", "prompt": "import math\n", "completion": "class Solution:\n    def f(self, x): return x\n",
+        "entry_point": "Solution().f", "test": "def check(candidate):\n    assert candidate(x = 1) == 1\n",
+        "problem_description": "Same.", "starter_code": "class Solution:\n", "difficulty": "Easy", "tags": ["Math"],
+    },
+    "mbppplus": {
+        "task_id": 601, "prompt": "Same.", "code": "def f(x): return x", "test_imports": [],
+        "test_list": ["assert f(1) == 1"], "test": "inputs = [[1]]\nresults = [1.5]\n"
+        "for i, (inp, exp) in enumerate(zip(inputs, results)):\n    assertion(f(*inp), exp, 0.1)\n",
+    },
+    "q": {
+        "problem_id": "a", "problem_description": "Same.", "python_solution": "def solve(x): return x",
+        "q_solution": "solve:{x}", "difficulty": "Easy", "tags": ["Array"], "test_cases": [{
+            "test_case_number": 1, "q_test_code": "show solve[1;2]", "q_expected_output": "1",
+            "python_test_code": "print(solve(1))", "python_expected_output": "1",
+        }],
+    },
     "candidate": {
         "task_id": "a", "candidate_idx": 0, "text": "x", "code": "x", "solution": "x", "tokens": 1,
         "finish_reason": "eos", "logprob": -1.5, "seed": 0, "prompt_hash": "h", "model": "m",
     },
 }  # fmt: skip
+SIMPLE = {"prompt": "p", "solution": "def f(x): return x", "test_cases": [{"input": "f([1])", "output": "[1]"}]}
 JSON_PIECES = [
     b"NaN", b"-Infinity", b"1e999", b"9" * 5000, b"[" * 400, b"]" * 400, b'{"a":' * 300, b'"\\ud800"', b"\\u0000",
     b"\0", b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\r", b"\n", b"\n\n", b'"', b"\\", b",", b":", b"{",
@@ -111,6 +129,7 @@ def check(read: Callable[[Path], Any], path: Path, content: bytes) -> None:
 
 def as_lines(row: dict[str, Any]) -> bytes:
     other = row | {"task_id": "b" if isinstance(row.get("task_id"), str) else 602}
+    other |= {"problem_id": "b"} if "problem_id" in row else {}
     return f"{json.dumps(row, ensure_ascii=False)}\n{json.dumps(other)}\n".encode()
 
 
@@ -125,6 +144,7 @@ def read_dataset(name: str) -> Callable[[Path], Any]:
 
 READERS: dict[str, tuple[Callable[[Path], Any], list[bytes]]] = {
     "problems": (read_problems, [as_lines(ROWS["file"])]),
+    "a list of problems": (read_dataset("file"), [json.dumps([ROWS["file"], SIMPLE], indent=1).encode()]),
     "candidates": (lambda path: list(read_rows(path, Candidate)), [as_lines(ROWS["candidate"])]),
     "any rows": (lambda path: list(read_json_lines(path)), [as_lines(row) for row in ROWS.values()]),
     "one document": (read_json, [json.dumps(ROWS["taco"], indent=1).encode()]),

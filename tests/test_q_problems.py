@@ -15,6 +15,7 @@ from greenlit.execution.judges import Judge
 from greenlit.execution.languages.q import literal
 from greenlit.execution.q_text import Unclosed, parts, quoted, words
 from greenlit.execution.split import unsplittable
+from greenlit.grade.sources import read_dataset
 from greenlit.jsonl import read_json_lines
 from greenlit.problems.adapters import adapter_for
 from greenlit.problems.q import load_q
@@ -75,6 +76,11 @@ def test_a_row_asks_for_a_translation_either_way() -> None:
     with Judge(AnnotateParams(allow_portable=True), 1) as judge:  # the one variant whose programs run here
         assert judge.judge(to_python, to_python.reference[0]).passed_all
         assert judge.judge(to_python, "def solve(nums, k): return nums").passed_all is False
+
+
+def test_tags_may_be_a_list_or_a_text() -> None:
+    for said, tags in ((["Array"], ["Array"]), ("Array, Math", ["Array", "Math"]), (None, []), (5, [])):
+        assert one({**ROW, "tags": said}).tags == tags
 
 
 def test_splits_are_the_datasets_own_where_the_row_tells() -> None:
@@ -189,7 +195,7 @@ def fetched(path: Path, raw: Path, variant: str | None = None) -> list[Problem |
     return list(adapter_for(params).load(raw, params, Limits(), 0))
 
 
-def test_a_folder_per_problem_reads_like_the_rows(tmp_path: Path) -> None:
+def test_a_folder_per_problem_reads_like_the_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, empty, second = fetched(as_folders(tmp_path / "SFT_Data"), tmp_path / "raw")
     row = one({**ROW, "split": "train"})
     assert first.model_dump(exclude={"split"}) == row.model_dump(exclude={"split"})
@@ -199,6 +205,9 @@ def test_a_folder_per_problem_reads_like_the_rows(tmp_path: Path) -> None:
     assert (empty.task_id, empty.reason) == ("q/3_empty", "it has no problem_description")
     to_python = fetched(tmp_path / "SFT_Data", tmp_path / "raw2", "q_to_python")
     assert [made.language for made in to_python if isinstance(made, Problem)] == ["python", "python"]
+    graded = read_dataset("q", tmp_path / "SFT_Data")
+    assert (graded.find("q/add-all").tests, graded.find("q/3_empty"), len(graded)) == (first.tests, None, 2)
+    assert "warning: q: 1 records left out: it has no problem_description" in capsys.readouterr().err
     flat = fetched(tmp_path / "SFT_Data" / "test", tmp_path / "raw3")
     assert [made.task_id for made in flat] == ["q/2_b"]
 

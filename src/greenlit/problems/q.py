@@ -101,8 +101,15 @@ def _problem(place: str, row: Mapping[str, Any], variant: str) -> Problem | Drop
         split=official_split(task_id, row.get("split")),
         difficulty=row.get("difficulty"),
         source=f"q/{variant}",
-        tags=[*(row.get("tags") or []), *([f"tests_left_out:{unread}"] if unread else [])],
+        tags=[*_tags(row.get("tags")), *([f"tests_left_out:{unread}"] if unread else [])],
     )
+
+
+def _tags(said: Any) -> list[str]:
+    """A list, or texts with commas between them."""
+    if isinstance(said, str):
+        return [tag.strip() for tag in said.split(",") if tag.strip()]
+    return [str(tag) for tag in said] if isinstance(said, Iterable) else []
 
 
 def _test(place: str, case: Any, to_python: bool) -> str | None:

@@ -124,19 +124,29 @@ def _hub(hub_id: str, revision: str | None) -> Iterator[str]:
     _set_token()
     try:
         yield revision or str(HfApi().dataset_info(hub_id).sha)
-    except RevisionNotFoundError:
-        raise ConfigError(f"params.yaml: dataset.revision: {hub_id} has no such commit (found {revision!r})") from None
-    except (GatedRepoError, RepositoryNotFoundError) as error:
-        known = "a token is set, and" if os.environ.get("HF_TOKEN") else "no token is set, and"
-        raise ConfigError(
-            f"{hub_id}: {known} the hub refuses it ({type(error).__name__})",
-            hint="accept its terms on the hub, and set HF_TOKEN in the environment or in .env",
-        ) from None
     except (OSError, httpx.HTTPError) as error:
+        kinds = {type(cause) for cause in _causes(error)}
+        if RevisionNotFoundError in kinds:
+            raise ConfigError(
+                f"params.yaml: dataset.revision: {hub_id} has no such commit (found {revision!r})"
+            ) from None
+        if kinds & {GatedRepoError, RepositoryNotFoundError}:
+            known = "a token is set" if os.environ.get("HF_TOKEN") else "no token is set"
+            raise ConfigError(
+                f"{hub_id}: {known}, and the hub refuses it ({type(error).__name__})",
+                hint="accept its terms on the hub, and set HF_TOKEN in the environment or in .env",
+            ) from None
         raise WorldError(
             f"{hub_id}: the hub did not answer ({one_line(str(error))})",
             hint="check the network, or name a local file in dataset.path",
         ) from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and those behind it: the datasets library wraps what the hub said."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _set_token() -> None:
