@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from greenlit.data.cli import app as data_app
 from greenlit.errors import ConfigError
 from greenlit.stage.entry import DEBUG, exit_cleanly
 
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(data_app)
 
 STAGE_WORDS = {
     "prepare": ["prepare"],
