@@ -37,7 +37,8 @@ def run(params: Params, paths: Paths) -> None:
         quarantine.writelines(map(to_line, audit.quarantined()))
         dump_json(told, {**facts, **found, "made_with": made_with(params.seed)})
     _show(found)
-    all_filled(by_split, params.dataset.name, adapter.evaluation_only)
+    if not (adapter.evaluation_only and by_split["test"] and not params.methods):  # only measured: test is enough
+        all_filled(by_split, params.dataset.name, adapter.evaluation_only)
     with atomic_writes(*map(paths.problems, SPLITS)) as files:
         for file, split in zip(files, SPLITS, strict=True):
             file.writelines(map(to_line, by_split[split]))

@@ -62,11 +62,16 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Run the stages even if nothing changed.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traces of faults.")] = False,
 ) -> None:
-    """Bring the experiment of params.yaml up to date, then print its result table."""
+    """Bring the experiment of params.yaml up to date, then print its result table.
+
+    Without `methods` that is the base model, measured.
+    """
     from greenlit.config import load_params
 
     params = load_params()
     targets = [] if only is None else stage_targets(only, list(params.methods), list(params.reward_models))
+    if only is None and not params.methods:
+        targets = ["baseline"]
     _run_stages(params, targets, force, debug)
     if only is None or "test_after" in only or "report" in only:
         print_result()
@@ -394,16 +399,21 @@ def doctor(
 
 
 def print_result() -> None:
-    """The table of the experiment's summary, and where the report lies."""
+    """The table of the experiment's summary, and where the report lies; the base model's alone without methods."""
     from rich.console import Console
 
     from greenlit.config import load_params
-    from greenlit.evaluation.report import terminal_table
+    from greenlit.evaluation.report import baseline_table, terminal_table
     from greenlit.jsonl import read_json
     from greenlit.paths import Paths
 
-    paths = Paths.of(load_params())
+    params = load_params()
+    paths = Paths.of(params)
     console = Console(width=None if sys.stdout.isatty() else 100)
+    if not params.methods:
+        console.print(baseline_table(params.experiment, read_json(paths.evaluation(None))))
+        console.print(f"figures: {paths.evaluation(None)}")
+        return
     console.print(terminal_table(read_json(paths.report("summary.json"))))
     console.print(f"report: {paths.report('summary.md')}")
 
