@@ -177,7 +177,19 @@ def test_every_preset_parses(path: Path) -> None:
     params = parse_params(read_yaml(path), path.name)
     for name, method in params.methods.items():
         assert params.dataset.name in method.reads, f"{path.name}: methods.{name} reads another dataset's file"
-    for section in ("prepare", "base", "generate", "annotate", "build", "rewards", "evaluate", "report", "register"):
+    for section in (
+        "scrape",
+        "fetch",
+        "prepare",
+        "base",
+        "generate",
+        "annotate",
+        "build",
+        "rewards",
+        "evaluate",
+        "report",
+        "register",
+    ):
         assert section in yaml.safe_load(path.read_text()), f"dvc.yaml tracks {section}: it must stand in every preset"
 
 

@@ -41,7 +41,12 @@ STAGE_WORDS = {
 }
 """Words for parts of the pipeline → stages of dvc.yaml (`train` means `train@<m>` for all methods)."""
 
-
+_ABOUT = {
+    "methods": "docs/training.md",
+    "reward_models": "docs/training.md",
+    "scrape.sources": "docs/scraping.md",
+}
+"""Where the sections for whose every entry some stages are made are described."""
 FAILED = "a stage failed; its own message stands above. What is done stays done."
 
 
@@ -69,7 +74,8 @@ def run(
     from greenlit.config import load_params
 
     params = load_params()
-    targets = [] if only is None else stage_targets(only, list(params.methods), list(params.reward_models))
+    sources = params.scrape.sources.names()
+    targets = [] if only is None else stage_targets(only, list(params.methods), list(params.reward_models), sources)
     if only is None and not params.methods:
         targets = ["baseline"]
     _run_stages(params, targets, force, debug)
@@ -117,17 +123,19 @@ def _ended_early(failed: str, again: str) -> Iterator[None]:
         sys.exit(stopped.exit_code)
 
 
-def stage_targets(words: str, methods: list[str], reward_models: list[str] | None = None) -> list[str]:
+def stage_targets(
+    words: str, methods: list[str], reward_models: list[str] | None = None, sources: list[str] | None = None
+) -> list[str]:
     """DVC targets of comma-separated words.
 
     Args:
-        methods, reward_models: names in params.yaml, for each of which some stages are made.
+        methods, reward_models, sources: names in params.yaml, for each of which some stages are made.
 
     Raises:
         ConfigError: a word that is neither a part of the pipeline nor a stage, or a stage that is made for nothing.
     """
     stages = _stage_names()
-    names = {"methods": methods, "reward_models": reward_models or []}
+    names = {"methods": methods, "reward_models": reward_models or [], "scrape.sources": sources or []}
     targets: list[str] = []
     for word in (part.strip() for part in words.split(",")):
         if word not in STAGE_WORDS and word not in stages and "@" not in word:
@@ -138,7 +146,7 @@ def stage_targets(words: str, methods: list[str], reward_models: list[str] | Non
         for stage in STAGE_WORDS.get(word, [word]):
             section = stages.get(stage)
             if section and not names[section]:
-                raise ConfigError(f"--only {word}: params.yaml has no {section}", hint="docs/training.md shows one")
+                raise ConfigError(f"--only {word}: params.yaml has no {section}", hint=f"{_ABOUT[section]} shows one")
             targets.extend([f"{stage}@{name}" for name in names[section]] if section else [stage])
     return list(dict.fromkeys(targets))
 

@@ -4,9 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greenlit.config import Params
+from greenlit.config.scraping import SCRAPED
 from greenlit.types import Split
 
 BASE = Path("assets/models/base")
+
+
+def local_data(path: str | None, reads: str) -> list[str]:
+    """Of what `dataset.path` and `fetch.reads` name, what no stage writes: a copy of the project needs it too."""
+    return [named for named in (reads, path) if named and not f"{named}/".startswith(f"{SCRAPED}/")]
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,11 @@ class Paths:
     def raw(self) -> Path:
         """The dataset as fetched."""
         return Path("assets/raw") / self.dataset
+
+    @staticmethod
+    def scraped(source: str) -> Path:
+        """What came of a scraped source; the same for every experiment."""
+        return Path(SCRAPED) / source
 
     def problems(self, split: Split) -> Path:
         """Problems of a split."""

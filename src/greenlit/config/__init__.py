@@ -9,11 +9,13 @@ from greenlit.config.reading import (
     load_params,
     load_params_and_method,
     load_params_and_reward_model,
+    load_params_and_source,
     method_of,
     parse_params,
     parse_reward_model,
 )
 from greenlit.config.rewards import RewardsParams
+from greenlit.config.scraping import FetchParams, LeetcodeParams, SampleParams, ScrapeParams, ScrapeSources
 from greenlit.config.section import Name, Section
 from greenlit.config.sections import (
     AnnotateParams,
@@ -57,10 +59,12 @@ __all__ = [
     "DatasetParams",
     "DpoParams",
     "EvaluateParams",
+    "FetchParams",
     "GenerateParams",
     "GrpoParams",
     "HumanParams",
     "JudgeParams",
+    "LeetcodeParams",
     "Limits",
     "LoraParams",
     "MethodParams",
@@ -74,7 +78,10 @@ __all__ = [
     "RewardModelParams",
     "RewardsParams",
     "RlooParams",
+    "SampleParams",
     "SamplingParams",
+    "ScrapeParams",
+    "ScrapeSources",
     "Section",
     "SftParams",
     "StarterModelParams",
@@ -86,6 +93,7 @@ __all__ = [
     "load_params",
     "load_params_and_method",
     "load_params_and_reward_model",
+    "load_params_and_source",
     "method_of",
     "parse_params",
     "parse_reward_model",

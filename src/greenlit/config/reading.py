@@ -63,6 +63,25 @@ def load_params_and_reward_model(description: str) -> tuple[Params, str]:
     return params, name
 
 
+def load_params_and_source(description: str) -> tuple[Params, str]:
+    """params.yaml, and the `--source NAME` of a stage's command line, which must stand in it.
+
+    Raises:
+        ConfigError: as `load_params`, or there is no such source.
+    """
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--source", required=True, help="name under `scrape.sources` in params.yaml")
+    name = parser.parse_args().source
+    params = load_params()
+    known = params.scrape.sources.names()
+    if name not in known:
+        raise ConfigError(
+            f"params.yaml: scrape.sources: no source {shortened(name)}",
+            hint=f"one of {', '.join(known)}" if known else "there is none",
+        )
+    return params, name
+
+
 def method_of(params: Params, name: str) -> MethodParams:
     """The settings of one method.
 
@@ -129,6 +148,8 @@ _TYPES = {
 
 
 def _fault_line(place: str, fault: Any, inside: tuple[str, ...] = ()) -> str:
+    if not fault["loc"]:  # a rule between sections
+        return f"{place}: {one_line(str(fault['ctx']['error']), 400)}"
     loc = (*inside, *fault["loc"])
     path = _plain_path(loc)
     where = one_line(f"{place}: {'.'.join(path[len(inside) :])}", len(place) + 120)

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from greenlit.config.feedback import AiParams, HumanParams
 from greenlit.config.rewards import RewardsParams
+from greenlit.config.scraping import SCRAPED, FetchParams, ScrapeParams
 from greenlit.config.section import Name, Section
 from greenlit.config.training import MethodParams, RewardModelParams
 
@@ -208,14 +209,16 @@ class Params(Section):
     seed: int = Field(ge=0, lt=2**31)
     """Seed of everything: problems, starter model, sampling, pairs, training, bootstrap."""
     dataset: DatasetParams
+    scrape: ScrapeParams = ScrapeParams()
+    fetch: FetchParams = FetchParams()
     prepare: PrepareParams = PrepareParams()
     base: BaseParams
     generate: GenerateParams = GenerateParams()
     annotate: AnnotateParams = AnnotateParams()
     build: BuildParams = BuildParams()
     methods: dict[Name, MethodParams]
-    """Training runs from the same candidates, by name; each gets train, merge and evaluate. None: `{}`, and only the base
-    model is measured."""
+    """Training runs from the same candidates, by name; each gets train, merge and evaluate. `{}`: none, and only
+    the base model is measured."""
     rewards: RewardsParams = RewardsParams()
     reward_models: dict[Name, RewardModelParams] = {}
     """Learned rewards, by name, from the same pairs; `rewards.model` says which one online methods use."""
@@ -223,6 +226,18 @@ class Params(Section):
     report: ReportParams = ReportParams()
     registration: RegisterParams = Field(default=RegisterParams(), alias="register")
     tracking: TrackingParams = TrackingParams()
+
+    @model_validator(mode="after")
+    def _fetch_waits_for_scrape(self) -> "Params":
+        path = self.dataset.path or ""
+        if path.startswith(f"{SCRAPED}/"):
+            folder = "/".join(path.split("/")[:4])
+            if self.fetch.reads not in {folder, path}:
+                raise ValueError(
+                    f"fetch.reads: must be {folder}, because dataset.path is a file in it: that is how DVC knows "
+                    f"that fetch comes after scrape (found {self.fetch.reads!r})"
+                )
+        return self
 
 
 def json_schema() -> dict[str, Any]:

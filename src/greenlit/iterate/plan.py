@@ -14,8 +14,9 @@ from typing import Any
 
 from greenlit.config import PARAMS, Params, method_of, parse_params, read_yaml
 from greenlit.errors import ConfigError
-from greenlit.paths import BASE, Paths
+from greenlit.paths import BASE, Paths, local_data
 from greenlit.runs.records import git
+from greenlit.stage.workspace import ANSWERS
 
 ROUNDS = Path("rounds")
 PREVIOUS = "previous"
@@ -108,6 +109,8 @@ class Plan:
                 section[key] = _moved(section[key], self.params.experiment, experiment)
         content["evaluate"] = {**(content.get("evaluate") or {}), "test": test}
         links = {path: Path(path) for path in self._local_files()}
+        if ANSWERS.exists():
+            links[str(ANSWERS)] = ANSWERS
         if base:
             content["base"] = {"model": base.link}
             links[base.link] = base.folder
@@ -119,7 +122,8 @@ class Plan:
         read = [self.params.rewards.model, *(path for one in methods for path in (one.reads, one.start))]
         named = [path for path in read if Path(path).parts[0] not in {"assets", "results"}]
         own_reward = (self.params.rewards.custom or "").partition(":")[0]
-        named += [path for path in (self.params.dataset.path, self.params.base.model, own_reward) if path]
+        named += local_data(self.params.dataset.path, self.params.fetch.reads)
+        named += [path for path in (self.params.base.model, own_reward) if path]
         return [path for path in named if not Path(path).is_absolute() and Path(path).exists()]
 
 

@@ -70,7 +70,8 @@ def load_leetcode(rows: Iterable[Mapping[str, Any]]) -> Iterator[Problem | Dropp
             statement, starter = row["problem_description"], row["starter_code"]
             difficulty, tags = row["difficulty"], list(row["tags"])
         task_id = f"leetcode/{row['task_id']}"
-        if _ANY_ANSWER.search(statement):
+        checker = checker_of(statement)
+        if checker is None:
             yield Dropped(task_id, "several answers may be right")
             continue
         prelude, test = plain_lines(row["prompt"]), plain_lines(row["test"])
@@ -81,7 +82,7 @@ def load_leetcode(rows: Iterable[Mapping[str, Any]]) -> Iterator[Problem | Dropp
             entry_point=row["entry_point"],
             starter_code=plain_lines(starter),
             prelude=prelude,
-            tests=_tests(test, row["entry_point"], _checker(statement)),
+            tests=_tests(test, row["entry_point"], checker),
             reference=reference,
             profile=profile_for(reference),
             split=_split(task_id, row.get("split")),
@@ -91,7 +92,10 @@ def load_leetcode(rows: Iterable[Mapping[str, Any]]) -> Iterator[Problem | Dropp
         )
 
 
-def _checker(statement: str) -> Checker:
+def checker_of(statement: str) -> Checker | None:
+    """How answers are compared, as far as a statement of leetcode.com tells; None where several may be right."""
+    if _ANY_ANSWER.search(statement):
+        return None
     if _ANY_ORDER.search(statement):
         return "unordered"
     return "float" if _TOLERANCE.search(statement) else "exact"

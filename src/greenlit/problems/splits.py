@@ -60,7 +60,7 @@ def all_filled(by_split: dict[Split, list[Problem]], dataset: str, evaluation_on
     if empty and evaluation_only:
         raise DataError(
             f"{dataset}: for evaluation only: all its problems are test problems, and nothing may learn from them",
-            hint="the audit of its problems is done; to train, set another dataset.name; only to measure, `methods: {}`",
+            hint="the audit is done; to train, set another dataset.name; only to measure, set `methods: {}`",
         )
     if empty:
         raise DataError(

@@ -15,9 +15,10 @@ import yaml
 
 from greenlit.errors import ConfigError, WorldError
 from greenlit.jsonl import atomic_write, read_json, write_json
+from greenlit.paths import local_data
 from greenlit.repro import repro
 from greenlit.runs.records import CODE, git
-from greenlit.stage.workspace import WORK, sha256_file, work_key
+from greenlit.stage.workspace import ANSWERS, WORK, sha256_file, work_key
 
 COPIES = WORK / "reproduce"
 
@@ -119,7 +120,9 @@ def _settle(record: dict[str, Any], folder: Path) -> None:
         yaml.safe_dump(record["params"], stream, sort_keys=False)
     (folder / "dvc.lock").unlink(missing_ok=True)
     (folder / ".dvc/config.local").write_text("[cache]\n    dir = cache\n", encoding="utf-8")
-    link_local(folder, (record["params"]["dataset"]["path"], record["params"]["base"]["model"]))
+    params = record["params"]
+    data = local_data(params["dataset"]["path"], params.get("fetch", {}).get("reads", ""))
+    link_local(folder, [*data, params["base"]["model"], str(ANSWERS)])
 
 
 def link_local(folder: Path, names: Iterable[str | None]) -> None:

@@ -13,7 +13,9 @@ A record is written when the run starts and again when it ends, however it ends;
 """
 
 import configparser
+import functools
 import json
+import operator
 import os
 import subprocess
 import sys
@@ -150,7 +152,8 @@ def stage_names(params: Params) -> list[str]:
     content = params.model_dump(mode="json", by_alias=True)
     names: list[str] = []
     for name, stage in read_yaml(Path("dvc.yaml"))["stages"].items():
-        keys = content[stage["foreach"].strip("${}")] if "foreach" in stage else None
+        section = stage["foreach"].strip("${}").split(".") if "foreach" in stage else None
+        keys = functools.reduce(operator.getitem, section, content) if section else None
         names += [name] if keys is None else [f"{name}@{key}" for key in keys]
     return names
 

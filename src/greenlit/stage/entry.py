@@ -21,7 +21,7 @@ from greenlit.errors import GreenlitError, WorldError
 from greenlit.stage.faults import GO_ON, as_known, first_line
 from greenlit.stage.secrets import redacted
 from greenlit.stage.stopping import Stopped, stoppable
-from greenlit.stage.workspace import WORK
+from greenlit.stage.workspace import ANSWERS, WORK
 
 EXIT_CODE_FILE = "GREENLIT_EXIT_CODE_FILE"
 """Environment variable: where to leave the exit code, for a caller that DVC hides it from."""
@@ -93,11 +93,11 @@ def _settle_in_copy() -> None:
     from dotenv import load_dotenv
 
     load_dotenv(home / ".env")
-    spool = WORK / "tracking"
-    if not spool.exists():  # what a tracker could not be told yet outlives the copy
-        spool.parent.mkdir(parents=True, exist_ok=True)
-        (home / spool).mkdir(parents=True, exist_ok=True)
-        spool.symlink_to(home / spool)
+    for kept in (WORK / "tracking", ANSWERS):
+        if not kept.exists():  # what a tracker could not be told yet, and what a site answered, outlive the copy
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            (home / kept).mkdir(parents=True, exist_ok=True)
+            kept.symlink_to(home / kept)
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
     os.environ.setdefault("GREENLIT_CACHE", str(home / WORK / "verdicts.sqlite"))
     os.environ.setdefault("GREENLIT_JUDGE_CACHE", str(home / WORK / "judge" / "answers.jsonl"))

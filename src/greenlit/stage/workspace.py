@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 WORK = Path(".work")
+ANSWERS = WORK / "scrape"
+"""What web sites answered, a folder per source. Copies of the project share it, so that nothing is asked twice."""
 _FINISHED = "finished"
 _OLD = ".old"
 

@@ -19,7 +19,7 @@ from greenlit.config.misplaced import KINDS
 from greenlit.errors import ConfigError
 from greenlit.jsonl import atomic_write, read_json
 from greenlit.models import POINTER, write_pointer
-from greenlit.paths import Paths
+from greenlit.paths import Paths, local_data
 from greenlit.repro import repro
 from greenlit.runs.fresh_copy import copy_files, files_here, link_local
 from greenlit.runs.records import cache_dir, stages_outs
@@ -31,7 +31,7 @@ Changes = dict[tuple[str, ...], Any]
 TRIALS = Path("results/trials")
 _COPIES = WORK / "trials"
 _LONGEST_NAME = 80
-_SHARED = ("tracking",)
+_SHARED = ("tracking", "scrape")
 """Folders of `.work` that a copy shares with the project."""
 
 
@@ -163,7 +163,8 @@ def _make_copy(params: Params, changes: Changes, folder: Path) -> None:
         (folder / WORK / shared).symlink_to((WORK / shared).resolve())
     made = stages_outs(Path())
     methods = [(method.reads, method.start) for method in params.methods.values()]
-    named = [params.dataset.path, params.base.model, *(path for pair in methods for path in pair)]
+    data = local_data(params.dataset.path, params.fetch.reads)
+    named = [*data, params.base.model, *(path for pair in methods for path in pair)]
     link_local(folder, [path for path in named if path not in made])
     note.write_text(key)
 
