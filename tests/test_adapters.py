@@ -275,8 +275,6 @@ def test_local_files_are_fetched_and_loaded(tmp_path: Path) -> None:
         assert adapter.evaluation_only == (name == "humaneval")
         with pytest.raises(ConfigError, match=f"dataset.variant: {name} has one edition"):
             adapter.fetch(DatasetParams(name=name, variant="x"), raw)
-    with pytest.raises(ConfigError, match=r"must name a file of APPS"):
-        adapter_for(DatasetParams(name="apps")).fetch(DatasetParams(name="apps"), tmp_path)
 
 
 REAL = [

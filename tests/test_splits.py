@@ -8,7 +8,7 @@ import pytest
 from greenlit.config import AnnotateParams, DatasetParams, Limits, PrepareParams
 from greenlit.errors import ConfigError, DataError
 from greenlit.execution.judges import Judge
-from greenlit.problems.adapters import adapter_for
+from greenlit.problems.adapters import ADAPTERS, adapter_for
 from greenlit.problems.audit import Audit
 from greenlit.problems.own import split_of
 from greenlit.problems.records import Dropped
@@ -150,14 +150,14 @@ def test_own_problems_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"dataset.path: must name your file"):
         adapter_for(DatasetParams(name="file")).fetch(DatasetParams(name="file"), tmp_path)
     csv = DatasetParams(name="file", path="x.csv")
-    with pytest.raises(ConfigError, match=r"must be JSON Lines, .jsonl or .jsonl.gz \(found x.csv\)"):
+    with pytest.raises(ConfigError, match=r"must be JSON Lines or a JSON list, .jsonl or .json \(found x.csv\)"):
         adapter_for(csv).fetch(csv, tmp_path)
     gone = DatasetParams(name="file", path=str(tmp_path / "gone.jsonl"))
     with pytest.raises(ConfigError, match="no such file"):
         adapter_for(gone).fetch(gone, tmp_path)
     with pytest.raises(ConfigError, match="no dataset 'nope'") as error:
         adapter_for(DatasetParams(name="nope"))
-    assert error.value.hint == "one of starter, file, mbpp, humaneval, apps, taco, leetcode"
+    assert error.value.hint == f"one of {', '.join(ADAPTERS)}"
 
 
 def test_shares_of_the_splits() -> None:

@@ -1,7 +1,6 @@
 """The datasets by name: how each is fetched, and how its records become problems."""
 
 import difflib
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,14 +10,18 @@ from typing import Any
 from pydantic import ValidationError
 
 from greenlit.config import DatasetParams, Limits
-from greenlit.errors import ConfigError, DataError, WorldError
+from greenlit.errors import ConfigError, DataError
 from greenlit.jsonl import atomic_write, first_fault, one_line, read_json_lines
-from greenlit.problems.apps import load_apps
+from greenlit.problems.apps import folder_rows, load_apps
+from greenlit.problems.evalplus import load_humanevalplus, load_mbppplus
 from greenlit.problems.humaneval import load_humaneval
 from greenlit.problems.leetcode import load_leetcode
 from greenlit.problems.records import Dropped
+from greenlit.problems.sources import copy_local as _copy_local
+from greenlit.problems.sources import hub_json_lines, rows_of_folders
+from greenlit.problems.sources import hub_rows as _hub_rows
+from greenlit.problems.sources import only_file as _only_file
 from greenlit.problems.taco import load_taco
-from greenlit.stage.workspace import sha256_file
 from greenlit.types import Problem
 
 
@@ -96,11 +99,11 @@ def _load_mbpp(folder: Path, params: DatasetParams, limits: Limits, seed: int) -
 
 def _fetch_own(params: DatasetParams, folder: Path) -> dict[str, Any]:
     if params.path is None:
-        raise ConfigError("params.yaml: dataset.path: must name your file of problems (JSONL)")
-    if Path(params.path).suffix not in {".jsonl", ".gz"}:
+        raise ConfigError("params.yaml: dataset.path: must name your file of problems (JSON Lines or a JSON list)")
+    if Path(params.path.removesuffix(".gz")).suffix not in {".jsonl", ".json"}:
         raise ConfigError(
-            f"params.yaml: dataset.path: must be JSON Lines, .jsonl or .jsonl.gz (found {params.path})",
-            hint='one object per line; README.md, "Real problems", shows the keys',
+            f"params.yaml: dataset.path: must be JSON Lines or a JSON list, .jsonl or .json (found {params.path})",
+            hint='docs/datasets.md, "Your own problems", shows the keys, and how a table becomes such a file',
         )
     return _copy_local(params.path, folder)
 
@@ -126,15 +129,48 @@ def _from_hub(hub_id: str, config: str | None = None) -> Callable[[DatasetParams
     return fetch
 
 
+APPS_HUB_ID = "codeparrot/apps"
+
+
 def _fetch_apps(params: DatasetParams, folder: Path) -> dict[str, Any]:
+    """On the hub APPS is a loading script, which the datasets library no longer runs, over two files."""
     _one_edition(params)
-    if params.path is None:
-        raise ConfigError(
-            "params.yaml: dataset.path: must name a file of APPS (found null): on the hub it is a loading script, "
-            "which the datasets library no longer runs",
-            hint="download train.jsonl of huggingface.co/datasets/codeparrot/apps",
-        )
-    return _copy_local(params.path, folder)
+    if params.path is not None and Path(params.path).is_dir():
+        return rows_of_folders(params.path, folder_rows, folder / "apps.jsonl", "train/0000/question.txt")
+    if params.path is not None:
+        return _copy_local(params.path, folder)
+    rows, revision = hub_json_lines(APPS_HUB_ID, {"train": "train.jsonl", "test": "test.jsonl"}, params.revision)
+    with atomic_write(folder / "apps.jsonl") as stream:
+        stream.writelines(rows)
+    return {"hub_id": APPS_HUB_ID, "revision": revision}
+
+
+Q_HUB_ID = "morganstanley/sft-python-q-problems"
+
+
+def _fetch_q(params: DatasetParams, folder: Path) -> dict[str, Any]:
+    from greenlit.problems.q import VARIANTS
+    from greenlit.problems.q_files import fetch_local
+
+    if params.variant not in {None, *VARIANTS}:
+        wanted = ", ".join(VARIANTS)
+        raise ConfigError(f"params.yaml: dataset.variant: must be one of {wanted} (found {params.variant!r})")
+    if params.path is not None:
+        return fetch_local(params.path, folder)
+    rows, revision = _hub_rows(Q_HUB_ID, None, params.revision)
+    with atomic_write(folder / "q.jsonl") as stream:
+        stream.writelines(rows)
+    return {"hub_id": Q_HUB_ID, "revision": revision}
+
+
+def _load_q(folder: Path, params: DatasetParams, limits: Limits, seed: int) -> Iterator[Problem | Dropped]:
+    from greenlit.problems.q import VARIANTS, load_q
+    from greenlit.problems.q_files import BESIDE, read_helpers, read_statements
+
+    variant = params.variant or VARIANTS[0]
+    statements, helpers = read_statements(folder), read_helpers(folder)
+    load = _rows_of(lambda rows: load_q(rows, variant, statements, helpers), BESIDE)
+    yield from load(folder, params, limits, seed)
 
 
 def _one_edition(params: DatasetParams) -> None:
@@ -142,11 +178,17 @@ def _one_edition(params: DatasetParams) -> None:
         raise ConfigError(f"params.yaml: dataset.variant: {params.name} has one edition (found {params.variant!r})")
 
 
-def _rows_of(load: Callable[[Iterable[dict[str, Any]]], Iterator[Problem | Dropped]]) -> Callable[..., Any]:
-    """Read the one raw file line by line."""
+def _rows_of(
+    load: Callable[[Iterable[dict[str, Any]]], Iterator[Problem | Dropped]], beside: tuple[str, ...] = ()
+) -> Callable[..., Any]:
+    """Read the one raw file line by line.
+
+    Args:
+        beside: names of files that may lie beside it.
+    """
 
     def load_file(folder: Path, params: DatasetParams, limits: Limits, seed: int) -> Iterator[Problem | Dropped]:
-        file, number = _only_file(folder), 0
+        file, number = _only_file(folder, beside), 0
 
         def rows() -> Iterator[dict[str, Any]]:
             nonlocal number
@@ -181,48 +223,10 @@ ADAPTERS: Mapping[str, Adapter] = {
     "humaneval": Adapter(
         _from_hub("openai/openai_humaneval", "openai_humaneval"), _rows_of(load_humaneval), evaluation_only=True
     ),
+    "humanevalplus": Adapter(_from_hub("evalplus/humanevalplus"), _rows_of(load_humanevalplus), evaluation_only=True),
+    "mbppplus": Adapter(_from_hub("evalplus/mbppplus"), _rows_of(load_mbppplus)),
+    "q": Adapter(_fetch_q, _load_q),
     "apps": Adapter(_fetch_apps, _rows_of(load_apps)),
     "taco": Adapter(_from_hub("likaixin/TACO-verified"), _rows_of(load_taco)),
     "leetcode": Adapter(_from_hub("newfacade/LeetCodeDataset"), _rows_of(load_leetcode)),
 }
-
-
-def _copy_local(path: str, folder: Path) -> dict[str, Any]:
-    source = Path(path)
-    if source.is_dir():
-        raise ConfigError(f"params.yaml: dataset.path: a folder, where a file is expected ({path})")
-    if not source.is_file():
-        raise ConfigError(f"params.yaml: dataset.path: no such file ({path})", hint="relative to the project's root")
-    copy = folder / source.name
-    shutil.copyfile(source, copy)
-    return {"path": source.as_posix(), "sha256": sha256_file(copy)}
-
-
-def _only_file(folder: Path) -> Path:
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder", hint="run the stage that writes it: `dvc repro fetch`")
-    files = sorted(path for path in folder.iterdir() if path.name != "source.json")
-    if len(files) != 1:
-        raise DataError(f"{folder}: must hold one file of records (found {len(files)})", hint="dvc repro --force fetch")
-    return files[0]
-
-
-def _hub_rows(hub_id: str, variant: str | None, revision: str | None) -> tuple[Iterator[str], str]:
-    """Lines of JSON of all splits of a hub dataset, each with its `split`, and the commit they come from."""
-    import json
-
-    import httpx
-    from datasets import load_dataset
-    from huggingface_hub import HfApi
-
-    try:
-        commit = revision or str(HfApi().dataset_info(hub_id).sha)
-        splits = load_dataset(hub_id, variant, revision=commit)
-    except (OSError, httpx.HTTPError) as error:
-        raise WorldError(
-            f"{hub_id}: the hub did not answer ({error})",
-            hint="check the network, or name a local file in dataset.path",
-        ) from error
-    rows = ({**row, "split": name} for name in sorted(splits) for row in splits[name])
-    lines = (json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
-    return lines, commit

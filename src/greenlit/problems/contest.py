@@ -11,7 +11,7 @@ keys that read like ones become ones again in arguments, as the datasets' own gr
 import json
 import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from greenlit.problems.own import split_of
@@ -21,6 +21,9 @@ from greenlit.types import CallTest, Checker, StdioTest
 
 REFERENCES = 5
 """Solutions kept of each problem: some have hundreds, and the first that passes is all that is used."""
+TEST_BYTES, PROBLEM_BYTES = 1 << 20, 16 << 20
+"""Of a test, and of all tests of a problem, as JSON: some inputs are many megabytes. What is over is left out, and the
+problem tagged with how many: `tests_left_out:3`."""
 STDIO_FRAME = "Read the input from standard input and print the answer to standard output."
 PRELUDE = """\
 import sys
@@ -79,7 +82,7 @@ def fields_of(task_id: str, row: Mapping[str, Any], checker: Checker | None, wra
     """
     if checker is None:
         raise Unusable("several answers may be right")
-    tests, name = read_tests(row["input_output"], wrapped, checker)
+    tests, name, left_out = read_tests(row["input_output"], wrapped, checker)
     solutions = read_solutions(row["solutions"])
     prelude = prelude_of(row["starter_code"], solutions, name)
     question = plain_lines(row["question"]).strip()
@@ -94,6 +97,7 @@ def fields_of(task_id: str, row: Mapping[str, Any], checker: Checker | None, wra
         "profile": profile_for(solutions),
         "split": split_of(task_id),
         "difficulty": row.get("difficulty"),
+        "tags": [f"tests_left_out:{left_out}"] if left_out else [],
     }
 
 
@@ -112,8 +116,8 @@ def checker_of(statement: str) -> Checker | None:
 
 def read_tests(
     input_output: str, wrapped: bool, checker: Checker
-) -> tuple[list[StdioTest] | list[CallTest], str | None]:
-    """The tests, and the name of the function they call (None for standard input).
+) -> tuple[list[StdioTest] | list[CallTest], str | None, int]:
+    """The tests, the name of the function they call (None for standard input), and how many are too large.
 
     Args:
         wrapped: what a call should return stands in a list of its own (codewars).
@@ -132,20 +136,33 @@ def read_tests(
         raise Unusable("its tests cannot be read", "inputs and outputs must be lists")
     if len(inputs) != len(outputs):
         raise Unusable("its tests cannot be read", f"{len(inputs)} inputs, {len(outputs)} outputs")
+    pairs = list(_small(zip(inputs, outputs, strict=True)))
+    if not pairs:
+        raise Unusable("its tests are too large", f"over {TEST_BYTES >> 10} KiB each")
+    left_out = len(inputs) - len(pairs)
     extra = {} if checker == "exact" else {"checker": checker}
     name = content.get("fn_name")
     if name is None:
-        pairs = zip(map(_text, inputs), map(_text, outputs), strict=True)
-        return [StdioTest(input=given, output=wanted, **extra) for given, wanted in pairs], None
+        return [StdioTest(input=_text(given), output=_text(wanted), **extra) for given, wanted in pairs], None, left_out
     if not all(isinstance(given, list) for given in inputs):
         raise Unusable("its tests cannot be read", "an input is no list of arguments")
     if wrapped and all(isinstance(wanted, list) and len(wanted) == 1 for wanted in outputs):
-        outputs = [wanted[0] for wanted in outputs]
-    calls = zip(inputs, outputs, strict=True)
-    return [
+        pairs = [(given, wanted[0]) for given, wanted in pairs]
+    calls = [
         CallTest(input=[_with_numbers_as_keys(value) for value in given], output=wanted, **extra)
-        for given, wanted in calls
-    ], str(name)
+        for given, wanted in pairs
+    ]
+    return calls, str(name), left_out
+
+
+def _small(pairs: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
+    """Those that are not too large, in their order, while there is room for them."""
+    room = PROBLEM_BYTES
+    for pair in pairs:
+        size = sum(len(value) if isinstance(value, str) else len(json.dumps(value)) for value in pair)
+        if size <= min(TEST_BYTES, room):
+            room -= size
+            yield pair
 
 
 def read_solutions(solutions: Any) -> list[str]:

@@ -18,22 +18,26 @@ from typing import Any
 
 from greenlit.errors import DataError
 from greenlit.execution.parsing import UNPARSABLE, parsed
+from greenlit.problems.plus_scripts import tests_of
 from greenlit.problems.records import check_columns, plain_lines
-from greenlit.types import Problem, ScriptTest
+from greenlit.types import Problem
 
 _COLUMNS: dict[str, type | tuple[type, ...]] = {
     "task_id": str, "prompt": str, "canonical_solution": str, "test": str, "entry_point": str,
 }  # fmt: skip
 
 
-def load_humaneval(rows: Iterable[Mapping[str, Any]]) -> Iterator[Problem]:
+def load_humaneval(rows: Iterable[Mapping[str, Any]], source: str = "humaneval") -> Iterator[Problem]:
     """Yield the problems in the file's own order; nothing is dropped.
+
+    Args:
+        source: what they are called in messages, and the problems' `source`.
 
     Raises:
         DataError: a row lacks a column, or its prompt holds no such function; the message names the row.
     """
     for number, row in enumerate(rows, start=1):
-        place = f"humaneval: row {number}"
+        place = f"{source}: row {number}"
         check_columns(place, row, _COLUMNS)
         prompt = plain_lines(row["prompt"])
         yield Problem(
@@ -42,10 +46,10 @@ def load_humaneval(rows: Iterable[Mapping[str, Any]]) -> Iterator[Problem]:
             entry_point=row["entry_point"],
             starter_code=prompt,
             prelude=_before(prompt, row["entry_point"], f"{place} ({row['task_id']}): column `prompt`"),
-            tests=[ScriptTest(code=plain_lines(row["test"]))],
+            tests=tests_of(row["test"], row["entry_point"]),
             reference=[prompt + plain_lines(row["canonical_solution"])],
             split="test",
-            source="humaneval",
+            source=source,
         )
 
 

@@ -28,7 +28,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from greenlit.execution.parsing import UNPARSABLE, parsed
-from greenlit.problems.own import split_of
+from greenlit.problems.own import official_split
 from greenlit.problems.prompts import with_prelude
 from greenlit.problems.records import Dropped, check_columns, plain_lines, profile_for
 from greenlit.types import AssertTest, Checker, Problem, ScriptTest, Test
@@ -85,7 +85,7 @@ def load_leetcode(rows: Iterable[Mapping[str, Any]]) -> Iterator[Problem | Dropp
             tests=_tests(test, row["entry_point"], checker),
             reference=reference,
             profile=profile_for(reference),
-            split=_split(task_id, row.get("split")),
+            split=official_split(task_id, row.get("split")),
             difficulty=difficulty,
             source="leetcode",
             tags=tags,
@@ -99,13 +99,6 @@ def checker_of(statement: str) -> Checker | None:
     if _ANY_ORDER.search(statement):
         return "unordered"
     return "float" if _TOLERANCE.search(statement) else "exact"
-
-
-def _split(task_id: str, said: str | None) -> Any:
-    drawn = split_of(task_id)
-    if said is None:
-        return drawn
-    return "test" if said == "test" else "validation" if drawn == "validation" else "train"
 
 
 def _tests(test: str, entry_point: str, checker: Checker) -> list[Test]:

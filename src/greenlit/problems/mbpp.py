@@ -83,9 +83,7 @@ def load_mbpp(rows: Iterable[Mapping[str, Any]], variant: str = "full") -> Itera
 
 def _problem(number: int, row: Mapping[str, Any], variant: str) -> Problem:
     task_id = int(row["task_id"])
-    split = next(((name,) for ids, name in _SPLITS if task_id in ids), None)
-    if split is None:
-        raise DataError(f"mbpp ({variant}): row {number}: column `task_id` must be 1 to 974 (found {task_id})")
+    split = split_of_id(task_id, f"mbpp ({variant}): row {number}")
     code = plain_lines(row["code"])  # nearly all code is CRLF, four rows hold a bare CR
     tests = [plain_lines(test).strip() for test in row["test_list"]]
     if not tests:
@@ -93,7 +91,7 @@ def _problem(number: int, row: Mapping[str, Any], variant: str) -> Problem:
     challenge = [plain_lines(test).strip() for test in row.get("challenge_test_list", [])] if variant == "full" else []
     prompt = plain_lines(row["text" if variant == "full" else "prompt"]).strip()
     setup = plain_lines(row["test_setup_code"] if variant == "full" else "\n".join(row["test_imports"]))
-    tags = ["prompt"] if split[0] is None else []
+    tags = ["prompt"] if split is None else []
     classes = _classes_used(code, setup)
     if classes:
         # The tests build their inputs from a class that only the reference defines: show it, and bring it along.
@@ -103,14 +101,26 @@ def _problem(number: int, row: Mapping[str, Any], variant: str) -> Problem:
     return Problem(
         task_id=f"mbpp/{task_id}",
         prompt=prompt,
-        entry_point=_entry_point(code, tests),
+        entry_point=called_by_all(code, tests),
         setup=setup,
         tests=[AssertTest(code=test) for test in tests] + [AssertTest(code=test, role="hidden") for test in challenge],
         reference=[code],
-        split=split[0],
+        split=split,
         source=f"mbpp/{variant}",
         tags=tags,
     )
+
+
+def split_of_id(task_id: int, place: str) -> Split | None:
+    """The split of a task of MBPP; None for the ten that are meant as examples for prompts.
+
+    Raises:
+        DataError: MBPP has no such task.
+    """
+    for ids, name in _SPLITS:
+        if task_id in ids:
+            return name
+    raise DataError(f"{place}: column `task_id` must be 1 to 974 (found {task_id})")
 
 
 def _parse(code: str) -> list[ast.stmt]:
@@ -127,7 +137,7 @@ def _classes_used(code: str, setup: str) -> str:
     return "\n\n".join(ast.unparse(node) for node in classes)
 
 
-def _entry_point(code: str, tests: list[str]) -> str | None:
+def called_by_all(code: str, tests: list[str]) -> str | None:
     """The name that every test calls and the reference defines; a function before a class that tests only construct."""
     defined = {
         node.name: node

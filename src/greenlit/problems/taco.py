@@ -65,9 +65,8 @@ def _problem(task_id: str, row: Mapping[str, Any]) -> Problem:
     fields = fields_of(task_id, row, _checker(row), wrapped=source == "codewars")
     time_s, memory_mib = _limit(row, "time_limit"), _limit(row, "memory_limit")
     return Problem(
-        **fields,
+        **{**fields, "tags": [*_tags(row.get("tags")), *fields["tags"]]},
         source=f"taco/{source}" if source else "taco",
-        tags=_tags(row.get("tags")),
         time_limit_s=PYTHON_FACTOR * time_s if time_s else None,
         memory_limit_mib=max(LEAST_MEMORY_MIB, round(memory_mib)) if memory_mib else None,
     )

@@ -34,6 +34,7 @@ from greenlit.execution.languages.command import ISOLATION, Interpreter, Runner,
 from greenlit.execution.languages.language import Language
 from greenlit.execution.level import Command
 from greenlit.execution.plan import Plan
+from greenlit.execution.q_text import quoted
 from greenlit.execution.scripts import Unsplittable
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _questions(plan: Plan) -> list[str]:
             name, arguments = content
             lines.append(f".greenlit.call[{place};`{name};{_arguments(arguments)}];")
         else:
-            lines.append(f".greenlit.expression[{place};{literal(content[0])}];")
+            lines.append(f".greenlit.{kind}[{place};{literal(content[0])}];")
     return lines
 
 
@@ -142,15 +143,10 @@ def literal(value: Any) -> str:
     if isinstance(value, float):
         return {"inf": "0w", "-inf": "-0w", "nan": "0n"}.get(repr(value), repr(value).replace("e+", "e"))
     if isinstance(value, str):
-        return f"(enlist {_quoted(value)})" if len(value.encode()) == 1 else _quoted(value)
+        return quoted(value)
     if isinstance(value, dict):
         return f"((`${literal([str(key) for key in value])})!{literal(list(value.values()))})"
     return _list(list(value))
-
-
-def _quoted(text: str) -> str:
-    plain = {34: '\\"', 92: "\\\\"}
-    return '"' + "".join(plain.get(b) or (chr(b) if 32 <= b < 127 else f"\\{b:03o}") for b in text.encode()) + '"'
 
 
 def _list(items: list[Any]) -> str:

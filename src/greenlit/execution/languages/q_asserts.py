@@ -7,6 +7,8 @@ over the answer) cannot be judged, and the result is None.
 
     =   item by item, numbers of any type, an atom with every item of a list, as q's `=`
     ~   of the same types all through, as q's `~`
+    (.Q.s candidate[...]) ~ "..."   the text that `show` prints of an answer, but for white space around it; no text and
+                                    the empty text as q shows it ("") are alike
 
 Numbers are alike within 2^-43 of their size, as in q. Both sides come as (types; value), the value as `.j.j` has it.
 """
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from greenlit.execution.answers import Answers
 from greenlit.execution.findings import Fault, shown
 from greenlit.execution.plan import Step, TestPlan
+from greenlit.execution.q_text import Unclosed, is_one, outside, parts, words
 from greenlit.execution.scripts import Unsplittable
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ _SCRIPT = re.compile(r"candidate:\s*(\.?[A-Za-z][\w.]*);\s*check:\s*\{\[candidat
 _ASSERT = re.compile(r"\.qython\.assert(2?)\[(.*)\]|\.qython\.assert() (.*)", re.DOTALL)
 _TRUE = ("1b", "(1b)")
 _WORD = re.compile(r"[A-Za-z.][\w.]*")
-_OPEN, _CLOSED = "([{", ")]}"
+_SHOWN = ".Q.s "
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,18 @@ class Assertion:
 
 
 def plan(test: Any, problem: "Problem") -> dict[str, Any]:
-    """The fields of a test's plan: a step for each left side; `expected`: the right sides; `stdin`: the operators."""
+    """The fields of a test's plan: a step for each left side; `expected`: the right sides; `stdin`: the operators.
+
+    Raises:
+        Unsplittable: it does more than compare.
+    """
+    try:
+        return _planned(test, problem)
+    except Unclosed as why:
+        raise Unsplittable(str(why)) from None
+
+
+def _planned(test: Any, problem: "Problem") -> dict[str, Any]:
     entry = problem.entry_point or ""
     body = test.code.strip()
     if test.kind == "script":
@@ -51,12 +65,12 @@ def plan(test: Any, problem: "Problem") -> dict[str, Any]:
         if not found:
             raise Unsplittable("is not of the form `candidate: name; check:{[candidate] ...}`")
         entry, body = found.groups()
-    texts = [claim for part in _parts(body, ";") if part.strip() and (claim := _claim(part.strip())) not in _TRUE]
+    texts = [claim for part in parts(body, ";") if part.strip() and (claim := _claim(part.strip())) not in _TRUE]
     assertions = [_assertion(text, {"candidate", entry} - {""}) for text in texts]
     if not assertions:
         raise Unsplittable("there is no assertion in it")
     return {
-        "steps": tuple(Step(("expression", _named(one.left, entry)), one.left) for one in assertions),
+        "steps": tuple(Step(_question(one.left, entry), one.left) for one in assertions),
         "expected": tuple(one.right for one in assertions),
         "stdin": "".join(one.operator for one in assertions),
     }
@@ -68,100 +82,40 @@ def _claim(text: str) -> str:
     if not found:
         return text
     two, inner, _, plain = found.groups()
-    return _parts(inner, ";")[0].strip() if two else (inner or plain)
+    return parts(inner, ";")[0].strip() if two else (inner or plain)
 
 
 def _assertion(inner: str, names: set[str]) -> Assertion:
-    place = next((at for at, char in _outside(inner) if char in "=~" and inner[at - 1 : at] not in {"<", ">"}), -1)
+    place = next((at for at, char in outside(inner) if char in "=~" and inner[at - 1 : at] not in {"<", ">"}), -1)
     if place < 0:
         left, right = (inner[4:].strip(), "0b") if inner.startswith("not ") else (inner.strip(), "1b")
     else:
         left, right = inner[:place].strip(), inner[place + 1 :].strip()
-    if not right or right[0] in "/\\':" or set(_words(right)) & names:
+    if not right or right[0] in "/\\':" or {right[start:end] for start, end in words(right)} & names:
         raise Unsplittable(f"does more than compare an answer with a value: {inner[:100]}")
-    bare = left[1:-1].strip() if _is_one(left) and left.startswith("(") else left
-    name = _WORD.match(bare)
+    bare = left[1:-1].strip() if is_one(left) and left.startswith("(") else left
+    called = bare.removeprefix(_SHOWN).lstrip()
+    name = _WORD.match(called)
     if (
         not name
         or name.group() not in names
-        or not bare[name.end() :].startswith("[")
-        or not _is_one(bare[name.end() :])
+        or not called[name.end() :].startswith("[")
+        or not is_one(called[name.end() :])
     ):
         raise Unsplittable(f"asks for more than an answer of the program: {inner[:100]}")
     return Assertion(bare, "=" if place < 0 else inner[place], right)
 
 
+def _question(left: str, entry: str) -> tuple[str, str]:
+    """What the program's process is asked: an expression's value, or how q shows it."""
+    if left.startswith(_SHOWN):
+        return "shown", _named(left.removeprefix(_SHOWN).lstrip(), entry)
+    return "expression", _named(left, entry)
+
+
 def _named(left: str, entry: str) -> str:
     """With the program's own name for what the test calls `candidate`."""
     return f"{entry}{left[len('candidate') :]}" if left.startswith("candidate[") else left
-
-
-def _outside(text: str) -> list[tuple[int, str]]:
-    """Places of what is neither in a string nor in brackets.
-
-    Raises:
-        Unsplittable: brackets or strings are not closed.
-    """
-    found = []
-    depth = place = 0
-    while place < len(text):
-        char = text[place]
-        if char == '"':
-            place = _end_of_string(text, place)
-        elif char in _OPEN:
-            depth += 1
-        elif char in _CLOSED:
-            depth -= 1
-        elif depth == 0:
-            found.append((place, char))
-        place += 1
-    if depth:
-        raise Unsplittable("has brackets that do not match")
-    return found
-
-
-def _end_of_string(text: str, start: int) -> int:
-    place = start + 1
-    while place < len(text) and text[place] != '"':
-        place += 2 if text[place] == "\\" else 1
-    if place >= len(text):
-        raise Unsplittable("has a string that does not end")
-    return place
-
-
-def _parts(text: str, separator: str) -> list[str]:
-    places = [at for at, char in _outside(text) if char == separator]
-    return [text[one + 1 : other] for one, other in zip([-1, *places], [*places, len(text)], strict=True)]
-
-
-def _is_one(text: str) -> bool:
-    """Is the whole of it in one pair of brackets?"""
-    return text[:1] in _OPEN and bool(text) and not _outside(text) and not _closes_early(text)
-
-
-def _closes_early(text: str) -> bool:
-    depth = place = 0
-    while place < len(text):
-        if text[place] == '"':
-            place = _end_of_string(text, place)
-        depth += (text[place] in _OPEN) - (text[place] in _CLOSED)
-        if depth == 0:
-            return place < len(text) - 1
-        place += 1
-    return True
-
-
-def _words(text: str) -> list[str]:
-    words = []
-    place = 0
-    while place < len(text):
-        if text[place] == '"':
-            place = _end_of_string(text, place)
-        elif found := _WORD.match(text, place):
-            words.append(found.group())
-            place = found.end() - 1
-        place += 1
-    return words
 
 
 def check(test: TestPlan, base: int, answers: Answers, wanted: list[Any]) -> None:
@@ -176,8 +130,17 @@ def check(test: TestPlan, base: int, answers: Answers, wanted: list[Any]) -> Non
         if not isinstance(found, list) or len(found) != 2:
             raise Fault("error", "sent something that is no answer")
         strict = operator == "~"
-        if (strict and found[0] != wanted[place][0]) or not _alike(found[1], wanted[place][1], strict, 0):
+        if step.content[0] == "shown":
+            if _as_shown(found[1]) != _as_shown(wanted[place][1]):
+                raise Fault("failed", f"{source}: got {shown(found[1])}")
+        elif (strict and found[0] != wanted[place][0]) or not _alike(found[1], wanted[place][1], strict, 0):
             raise Fault("failed", f"{source}: got {shown(found[1])}")
+
+
+def _as_shown(text: Any) -> Any:
+    """Without white space around it; nothing at all counts as the empty text."""
+    said = "" if text == [] else text
+    return said.strip() or '""' if isinstance(said, str) else said
 
 
 def _alike(found: Any, wanted: Any, strict: bool, depth: int) -> bool:
