@@ -210,6 +210,31 @@ def test_objects_over_several_lines_are_read_all_the_same(tmp_path: Path) -> Non
     assert found.problems == 4
 
 
+def simple(number: int, **changes: Any) -> dict[str, Any]:
+    """A record in the simple shape."""
+    return {
+        "prompt": f"Write a function to multiply by {number}",
+        "solution": f"def times(x):\n    return x * {number}",
+        "test_cases": [{"input": f"times({x})", "output": str(x * number)} for x in (0, 1, -2)],
+        **changes,
+    }
+
+
+def test_simple_records_are_checked_too(tmp_path: Path) -> None:
+    rows = [*SOUND, simple(3)]
+    (tmp_path / "mine.json").write_text(json.dumps(rows))
+    assert check(tmp_path / "mine.json", LIMITS).faults == []
+    broken = [simple(4, test_cases=[]), simple(5, test_cases=[{"input": "3", "output": "15"}]),
+              simple(6, solution="def times(x):\n    return x * 7")]  # fmt: skip
+    (tmp_path / "mine.json").write_text("[" + ",\n".join(map(json.dumps, [*rows, *broken])) + "]")
+    found = check(tmp_path / "mine.json", LIMITS)
+    assert [(fault.line, fault.field, fault.kind) for fault in found.faults] == [
+        (6, "test_cases", "broken test case"),
+        (7, "test_cases.0.input", "broken test case"),
+        (8, "reference", "reference that fails"),
+    ]
+
+
 def test_the_command_ends_with_2_where_there_are_faults(tmp_path: Path) -> None:
     checked(tmp_path, changed(split="dev"), run=False)
     done = workspace.greenlit(tmp_path, "data", "check", "mine.jsonl", "--no-run", code=2)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from greenlit.config import AnnotateParams, PrepareParams
 from greenlit.data.executed import Numbered, cannot_run, run_faults
@@ -17,8 +18,10 @@ from greenlit.data.meaning import meaning
 from greenlit.data.reading import read_records
 from greenlit.data.shape import shaped
 from greenlit.execution.judges import Judge
+from greenlit.errors import DataError
 from greenlit.jsonl import shortened
 from greenlit.problems.own import split_of
+from greenlit.problems.own_rows import plain_row
 from greenlit.program_metrics import ast_hash
 from greenlit.types import SPLITS, Problem
 
@@ -83,7 +86,9 @@ def _sound(path: Path, found: Found, seen: _Seen, unchecked: Counter[str]) -> It
     """The problems without a fault so far, to be run."""
     for line, record in read_records(path, found.faults.append):
         found.problems += 1
-        problem, faults = shaped(line, record)
+        plain, faults = _plain(line, record)
+        problem, more = shaped(line, plain) if plain else (None, [])
+        faults += more
         if problem is not None:
             faults += [*meaning(line, problem), *_repeats(line, problem, seen)]
             seen.splits[problem.split or split_of(problem.task_id)] += 1
@@ -97,6 +102,16 @@ def _sound(path: Path, found: Found, seen: _Seen, unchecked: Counter[str]) -> It
             unchecked[f"not run: {reason}"] += 1
         else:
             yield Numbered(line, problem)
+
+
+def _plain(line: int, record: dict[str, Any]) -> tuple[dict[str, Any] | None, list[Fault]]:
+    """A record as `Problem` has it: as it is, or rewritten from the simple shape with test_cases."""
+    try:
+        return plain_row(record, "", Counter()), []
+    except DataError as error:
+        field, _, message = str(error.args[0]).removeprefix(": ").partition(": ")
+        fix = error.hint or 'e.g. "test_cases": [{"input": "find_max([1, 5, 3])", "output": "5"}]'
+        return None, [Fault(line, field, "broken test case", message, fix)]
 
 
 def _run(sound: Iterable[Numbered], found: Found, params: AnnotateParams, workers: int) -> None:
