@@ -161,6 +161,11 @@ def test_every_fault_is_told_not_only_the_first(tmp_path: Path) -> None:
                                                      "tests.1.output"]  # fmt: skip
 
 
+def test_a_record_that_is_broken_otherwise_repeats_its_id_all_the_same(tmp_path: Path) -> None:
+    found = checked(tmp_path, changed(task_id="add-1", split="dev"), run=False)
+    assert [fault.kind for fault in found.faults] == ["unknown split", "repeated task_id"]
+
+
 def test_a_file_needs_problems_in_every_split(tmp_path: Path) -> None:
     (tmp_path / "one.jsonl").write_text(json.dumps(sound(1)) + "\n")
     (fault,) = check(tmp_path / "one.jsonl", LIMITS, run=False).faults

@@ -160,7 +160,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     rows = [problem(), problem(entry_point=None), problem(split="train")]
     found = export(rows, "humaneval", tmp_path / "out.jsonl", "test")
     assert found.written == len(list(read_json_lines(tmp_path / "out.jsonl"))) == 1
-    assert found.left_out == {"it has no entry_point": 1, "not of the split test": 1}
+    assert (found.left_out, found.other_splits) == ({"it has no entry_point": 1}, 1)
     with pytest.raises(DataError, match="nothing to write"):
         export(rows, "humaneval", tmp_path / "none.jsonl", "validation")
     assert not (tmp_path / "none.jsonl").exists()

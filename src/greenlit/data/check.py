@@ -17,8 +17,8 @@ from greenlit.data.faults import Fault
 from greenlit.data.meaning import meaning
 from greenlit.data.reading import read_records
 from greenlit.data.shape import shaped
-from greenlit.execution.judges import Judge
 from greenlit.errors import DataError
+from greenlit.execution.judges import Judge
 from greenlit.jsonl import shortened
 from greenlit.problems.own import split_of
 from greenlit.problems.own_rows import plain_row
@@ -89,6 +89,8 @@ def _sound(path: Path, found: Found, seen: _Seen, unchecked: Counter[str]) -> It
         plain, faults = _plain(line, record)
         problem, more = shaped(line, plain) if plain else (None, [])
         faults += more
+        task_id = problem.task_id if problem else (plain or record).get("task_id")
+        faults += _repeated_id(line, task_id, seen)
         if problem is not None:
             faults += [*meaning(line, problem), *_repeats(line, problem, seen)]
             seen.splits[problem.split or split_of(problem.task_id)] += 1
@@ -125,12 +127,17 @@ def _run(sound: Iterable[Numbered], found: Found, params: AnnotateParams, worker
             first = list(itertools.islice(rows, BATCH))
 
 
+def _repeated_id(line: int, task_id: Any, seen: _Seen) -> list[Fault]:
+    """Also of a record that is broken otherwise."""
+    before = seen.task_ids.setdefault(task_id, line) if isinstance(task_id, str) else line
+    if before == line:
+        return []
+    message = f"{shortened(task_id)} stands on line {before} already"
+    return [Fault(line, "task_id", "repeated task_id", message, "each problem needs a task_id of its own")]
+
+
 def _repeats(line: int, problem: Problem, seen: _Seen) -> Iterator[Fault]:
     """What stands on an earlier line already."""
-    before = seen.task_ids.setdefault(problem.task_id, line)
-    if before != line:
-        message = f"{shortened(problem.task_id)} stands on line {before} already"
-        yield Fault(line, "task_id", "repeated task_id", message, "each problem needs a task_id of its own")
     text = " ".join(problem.prompt.lower().split())
     if text:
         before = seen.statements.setdefault(f"{text}\0{problem.starter_code}", line)

@@ -103,7 +103,8 @@ def export_command(dataset: str, to: str, out: Path, path: Path | None, split: s
     if found.without_completion:
         number = found.without_completion
         print(f"warning: {number} rows without completion: for GRPO and RLOO, not for SFT", file=sys.stderr)
-    print(f"{found.written} problems of split {wanted} as {to}", file=sys.stderr)
+    others = f" ({found.other_splits} of other splits)" if found.other_splits else ""
+    print(f"{found.written} problems of split {wanted} as {to}{others}", file=sys.stderr)
     print(out)
     return 0
 

@@ -24,6 +24,7 @@ class Exported:
     """What became of the problems."""
 
     written: int = 0
+    other_splits: int = 0
     without_completion: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     """Reason → problems."""
@@ -46,11 +47,12 @@ def export(rows: Iterable[Problem | Dropped], to: str, out: Path, split: str | N
             if isinstance(row, Dropped):
                 found.left_out[f"dropped by the adapter: {row.reason}"] += 1
             elif split is not None and row.split != split:
-                found.left_out[f"not of the split {split}"] += 1
+                found.other_splits += 1
             else:
                 _write(stream, row, make, found)
         if not found.written:
-            reasons = "; ".join(f"{count} {reason}" for reason, count in found.left_out.most_common()) or "no problems"
+            counted = [*found.left_out.most_common(), ("of other splits", found.other_splits)]
+            reasons = "; ".join(f"{count} {reason}" for reason, count in counted if count) or "no problems"
             raise DataError(f"--to {to}: nothing to write ({reasons})", hint="--split all takes every split")
     return found
 
