@@ -46,7 +46,9 @@ def run(params: Params, paths: Paths) -> dict[str, Any]:
             quarantine.writelines(map(to_line, audit.quarantined()))
             dump_json(told, {**facts, **found, "made_with": made_with(params.seed)})
         _show(found)
-        all_filled(kept.counts, params.dataset.name, adapter.evaluation_only)
+        only_measured = adapter.evaluation_only and not params.methods
+        if not (only_measured and kept.counts["test"]):
+            all_filled(kept.counts, params.dataset.name, adapter.evaluation_only)
         with atomic_writes(*map(paths.problems, SPLITS)) as files:
             for file, split in zip(files, SPLITS, strict=True):
                 file.writelines(line for _, line in kept.lines(split))

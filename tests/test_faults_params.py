@@ -74,7 +74,6 @@ VALUES = [
     ("allow_portable: true", "allow_portable: yes", "annotate.allow_portable: must be true or false (found 'yes')"),
     ("experiment: starter", "experiment: 2024-01-01", "params.yaml:4: not YAML: '2024-01-01' reads as a date"),
     ("experiment: starter", "experiment: " + "x" * 5000 + " y", "experiment: must be letters, digits,"),
-    ("methods:\n", "methods: {}\nold:\n", "params.yaml: methods: must not be empty (found {})"),
     ("methods:\n", "methods:\nold:\n", "params.yaml: methods: must be a mapping (found None)"),
     ("  sft:", "  7:", "params.yaml: methods.7: must be text (found 7)"),
     ("report:\n", "1: x\nreport:\n", "params.yaml: 1: a key must be text (found 1)"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from greenlit.data.cli import app as data_app
 from greenlit.errors import ConfigError
 from greenlit.stage.entry import DEBUG, exit_cleanly
 
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(data_app)
 
 STAGE_WORDS = {
     "prepare": ["prepare"],
@@ -65,12 +67,17 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Run the stages even if nothing changed.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traces of faults.")] = False,
 ) -> None:
-    """Bring the experiment of params.yaml up to date, then print its result table."""
+    """Bring the experiment of params.yaml up to date, then print its result table.
+
+    Without `methods` that is the base model, measured.
+    """
     from greenlit.config import load_params
 
     params = load_params()
     sources = params.scrape.sources.names()
     targets = [] if only is None else stage_targets(only, list(params.methods), list(params.reward_models), sources)
+    if only is None and not params.methods:
+        targets = ["baseline"]
     _run_stages(params, targets, force, debug)
     if only is None or "test_after" in only or "report" in only:
         print_result()
@@ -400,16 +407,21 @@ def doctor(
 
 
 def print_result() -> None:
-    """The table of the experiment's summary, and where the report lies."""
+    """The table of the experiment's summary, and where the report lies; the base model's alone without methods."""
     from rich.console import Console
 
     from greenlit.config import load_params
-    from greenlit.evaluation.report import terminal_table
+    from greenlit.evaluation.report import baseline_table, terminal_table
     from greenlit.jsonl import read_json
     from greenlit.paths import Paths
 
-    paths = Paths.of(load_params())
+    params = load_params()
+    paths = Paths.of(params)
     console = Console(width=None if sys.stdout.isatty() else 100)
+    if not params.methods:
+        console.print(baseline_table(params.experiment, read_json(paths.evaluation(None))))
+        console.print(f"figures: {paths.evaluation(None)}")
+        return
     console.print(terminal_table(read_json(paths.report("summary.json"))))
     console.print(f"report: {paths.report('summary.md')}")
 

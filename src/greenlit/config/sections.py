@@ -242,8 +242,9 @@ class Params(Section):
     generate: GenerateParams = GenerateParams()
     annotate: AnnotateParams = AnnotateParams()
     build: BuildParams = BuildParams()
-    methods: dict[Name, MethodParams] = Field(min_length=1)
-    """Training runs from the same candidates, by name; each gets train, merge and evaluate."""
+    methods: dict[Name, MethodParams]
+    """Training runs from the same candidates, by name; each gets train, merge and evaluate. `{}`: none, and only
+    the base model is measured."""
     rewards: RewardsParams = RewardsParams()
     reward_models: dict[Name, RewardModelParams] = {}
     """Learned rewards, by name, from the same pairs; `rewards.model` says which one online methods use."""

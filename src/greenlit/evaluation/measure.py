@@ -1,6 +1,7 @@
 """Sample and grade validation and test with one model: the same for the base model and for what was trained from it.
 
-With `evaluate.test: false` nothing is sampled on test; the file of its candidates is there, and empty.
+With `evaluate.test: false` nothing is sampled on test; the file of its candidates is there, and empty. So is that of
+validation for a dataset that is only measured on, which has nothing but test problems.
 """
 
 import itertools
@@ -38,7 +39,7 @@ def measure(model: Path, params: Params, paths: Paths, method: str | None) -> di
         method: name under `methods` whose merged model this is; None for the base model.
     """
     label = "baseline" if method is None else f"evaluate {method}"
-    splits = splits_of(params.evaluate)
+    splits = [split for split in splits_of(params.evaluate) if params.methods or paths.problems(split).stat().st_size]
     files = [paths.problems(split) for split in splits]
     problems = {split: read_problems(file) for split, file in zip(splits, files, strict=True)}
     settings = {"params": params.evaluate.model_dump(), "seed": params.seed}

@@ -231,6 +231,22 @@ def terminal_table(summary: Mapping[str, Any], split: str | None = None) -> "Tab
     return table
 
 
+def baseline_table(experiment: str, document: Mapping[str, Any]) -> "Table":
+    """The base model's figures alone, where nothing is trained."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    title = f"{experiment}: the base model, [low, high] at {document['settings']['confidence']:.0%} confidence"
+    table = Table(title=escape(title), box=box.SIMPLE_HEAD)
+    for column in ("split", "metric", "figure"):
+        table.add_column(column)
+    for split, figures in document["splits"].items():
+        for metric in metric_names(document["settings"]["ks"]):
+            table.add_row(split, metric, escape(figure_text(figures[metric])))
+    return table
+
+
 def plain_table(summary: Mapping[str, Any], split: str = "test") -> str:
     """The comparison as aligned text, for pipes and logs."""
     rows = [COLUMNS, *table_rows(summary, split)]

@@ -146,6 +146,8 @@ def make_plan(method: str | None, rounds: int, patience: int) -> Plan:
     content = read_yaml(PARAMS)
     params = parse_params(content, str(PARAMS))
     if method is None:
+        if not params.methods:
+            raise ConfigError(f"{PARAMS}: methods: there are none", hint="docs/training.md shows one")
         if len(params.methods) > 1:
             raise ConfigError(
                 f"{PARAMS}: methods: there are {len(params.methods)}, and a round goes on from one of them",

@@ -97,7 +97,7 @@ def all_filled(counts: dict[Split, int], dataset: str, evaluation_only: bool) ->
     if empty and evaluation_only:
         raise DataError(
             f"{dataset}: for evaluation only: all its problems are test problems, and nothing may learn from them",
-            hint="the audit of its problems is done; to train, set another dataset.name",
+            hint="the audit is done; to train, set another dataset.name; only to measure, set `methods: {}`",
         )
     if empty:
         raise DataError(
