@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,8 +34,14 @@ def letters(completions):
 """
 
 
+def afresh(folder: Path, processes: int, method: str) -> subprocess.CompletedProcess:
+    """A training there from its first step, whatever an earlier one has left."""
+    shutil.rmtree(folder / ".work/train", ignore_errors=True)
+    return on(folder, processes, method)
+
+
 def on(folder: Path, processes: int, method: str, **variables: str) -> subprocess.CompletedProcess:
-    """A training there, with that many processes."""
+    """A training there, with that many processes; it goes on from what is there."""
     return faults.stage(folder, "train", "--method", method, GREENLIT_PROCESSES=str(processes), **variables)
 
 
@@ -63,10 +70,10 @@ def results(folder: Path, method: str) -> tuple[list[dict[str, float]], dict]:
 def test_two_processes_train_as_one_does(trained: Path, method: str) -> None:
     """Losses to 1e-4 of their size, or 1e-6; weights to 1e-3 of theirs, or 1e-4: sums in another order, after 3 steps
     of Adam, which magnifies the least gradients."""
-    done = on(trained, 1, method)
+    done = afresh(trained, 1, method)
     assert done.returncode == 0, done.stderr
     rows, weights = results(trained, method)
-    done = on(trained, 2, method)
+    done = afresh(trained, 2, method)
     assert done.returncode == 0, done.stderr
     others, other_weights = results(trained, method)
     assert len(rows) == len(others) == 3
@@ -96,7 +103,7 @@ def test_accelerate_launch_by_hand_does_the_same(trained: Path) -> None:
     done = subprocess.run(command, cwd=trained, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     rows, _ = results(trained, "dpo")
-    assert on(trained, 1, "dpo").returncode == 0
+    assert afresh(trained, 1, "dpo").returncode == 0
     for one, two in zip(results(trained, "dpo")[0], rows, strict=True):
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-4, abs=1e-6)
 

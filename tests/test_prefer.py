@@ -131,7 +131,6 @@ def read_until(terminal: int, words: str) -> str:
 
 
 def press(terminal: int, key: bytes) -> None:
-    time.sleep(0.2)  # between the question and the reading of keys the terminal drops what is typed
     os.write(terminal, key)
 
 

@@ -64,7 +64,7 @@ def test_finished_work_stays_until_the_stage_works_on_something_else(tmp_path: P
     assert unfinished.exists()
 
 
-def test_a_key_changes_with_settings_inputs_and_names(tmp_path: Path) -> None:
+def test_a_key_changes_with_settings_inputs_names_and_all_our_code(tmp_path: Path, monkeypatch) -> None:
     one, two = tmp_path / "a", tmp_path / "b"
     one.mkdir()
     (one / "f").write_text("1")
@@ -76,7 +76,14 @@ def test_a_key_changes_with_settings_inputs_and_names(tmp_path: Path) -> None:
     ]
     (one / "f").rename(one / "g")
     keys.append(workspace.work_key({"n": 1}, [one]))
-    assert len(set(keys)) == 4
+    code = tmp_path / "code"
+    (code / "training").mkdir(parents=True)
+    (code / "training/trainer.py").write_text("one = 1\n")
+    monkeypatch.setattr(workspace, "_GREENLIT", code)
+    keys.append(workspace.work_key({"n": 1}, [one]))
+    (code / "training/trainer.py").write_text("one = 2\n")
+    keys.append(workspace.work_key({"n": 1}, [one]))
+    assert len(set(keys)) == 6
     assert workspace.work_key({"n": 1}, [one]) == keys[-1]
 
 

@@ -80,17 +80,17 @@ def _ask(left: list[Question], file: HumanFile, skipped: "_Skipped", verdicts: b
     from rich.console import Console
 
     console = Console(stderr=True)
-    pressed = keys()
-    for number, question in enumerate(left, 1):
-        show(console, question, verdicts, f"{question.problem.task_id}  ({number} of {len(left)})")
-        print(KEYS, file=sys.stderr)
-        key = next((key for key in pressed if key in "120q"), "q")
-        if key == "q":
-            return
-        if key == "0":
-            skipped.add(question.key)
-        else:
-            file.add([question.answer(left_is_better=key == "1")])
+    with keys() as pressed:
+        for number, question in enumerate(left, 1):
+            show(console, question, verdicts, f"{question.problem.task_id}  ({number} of {len(left)})")
+            print(KEYS, file=sys.stderr)
+            key = next((key for key in pressed if key in "120q"), "q")
+            if key == "q":
+                return
+            if key == "0":
+                skipped.add(question.key)
+            else:
+                file.add([question.answer(left_is_better=key == "1")])
 
 
 class _Skipped:

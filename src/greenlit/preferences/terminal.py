@@ -1,7 +1,9 @@
 """Ask a person in the terminal which of two programs is better: 1 left, 2 right, 0 skip, q quit."""
 
+import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from greenlit.preferences.questions import Question
@@ -17,22 +19,34 @@ _NARROW = 80
 _LEXERS = {"python": "python", "javascript": "javascript"}
 
 
-def keys() -> Iterator[str]:
-    """Keys as they are pressed; of a pipe, the characters of its lines. Ends where the input does.
+@contextmanager
+def keys() -> Iterator[Iterator[str]]:
+    """Keys as they are pressed, also before they are asked for; of a pipe, the characters of its lines.
 
     Raises:
         KeyboardInterrupt: Ctrl-C.
     """
     if not sys.stdin.isatty():
-        yield from (key for line in sys.stdin for key in line.strip())
+        yield (key for line in sys.stdin for key in line.strip())
         return
-    import click
+    import termios
 
-    while True:
-        try:
-            yield from click.getchar()
-        except EOFError:
-            return
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    single = before[:]
+    single[3] = before[3] & ~(termios.ICANON | termios.ECHO | termios.ISIG)
+    termios.tcsetattr(terminal, termios.TCSANOW, single)
+    try:
+        yield _pressed(terminal)
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+def _pressed(terminal: int) -> Iterator[str]:
+    while (key := os.read(terminal, 1)) not in {b"", b"\x04"}:  # Ctrl-D
+        if key == b"\x03":
+            raise KeyboardInterrupt
+        yield key.decode(errors="replace")
 
 
 def show(console: "Console", question: Question, verdicts: bool, title: str) -> None:

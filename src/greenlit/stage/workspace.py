@@ -14,6 +14,7 @@ from typing import Any
 WORK = Path(".work")
 ANSWERS = WORK / "scrape"
 """What web sites answered, a folder per source. Copies of the project share it, so that nothing is asked twice."""
+_GREENLIT = Path(__file__).parents[1]
 _FINISHED = "finished"
 _OLD = ".old"
 
@@ -42,7 +43,7 @@ def sha256_path(path: Path) -> str:
 
 def work_key(settings: Any, inputs: list[Path]) -> str:
     """Hash of settings (JSON-able), input files or folders, and Greenlit's own code."""
-    code = sha256_tree(Path(__file__).parent)
+    code = sha256_tree(_GREENLIT)
     parts = [json.dumps(settings, sort_keys=True, default=str), code, *map(sha256_path, inputs)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
