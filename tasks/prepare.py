@@ -1,5 +1,7 @@
 """prepare: problems in train, validation and test, without leaks, audited: references pass, wrong versions fail.
 
+Problems without tests (kind: completion) are not run; what can be seen of their references is.
+
 Reads   assets/raw/<ds>/
 Writes  assets/datasets/<ds>/{train,validation,test}/problems.jsonl
         assets/datasets/<ds>/audit.json                                   what was kept, with its grade, and dropped
@@ -12,11 +14,12 @@ from typing import Any
 
 from greenlit.config import Params, load_params
 from greenlit.execution.cache import VerdictCache
-from greenlit.execution.judges import Judge
+from greenlit.execution.untested import judge_for
 from greenlit.jsonl import atomic_writes, dump_json, read_json, to_line
 from greenlit.paths import Paths
 from greenlit.problems.adapters import adapter_for
 from greenlit.problems.audit import Audit, audit_figures, reason_lines, terminal_table
+from greenlit.problems.files import of_one_kind
 from greenlit.problems.splits import all_filled, split_problems
 from greenlit.stage.entry import run_stage
 from greenlit.stage.hardware import made_with, workers
@@ -27,9 +30,9 @@ from greenlit.types import FORMAT_VERSION, SPLITS
 def run(params: Params, paths: Paths) -> None:
     """Load, split, check, write; the audit is written and shown even where a split ends up empty."""
     adapter = adapter_for(params.dataset)
-    problems = adapter.load(paths.raw, params.dataset, params.prepare.limits, params.seed)
+    kind, problems = of_one_kind(adapter.load(paths.raw, params.dataset, params.prepare.limits, params.seed))
     audit = Audit()
-    with Judge(params.annotate, workers()) as judge, VerdictCache() as cache:
+    with judge_for(kind, params.annotate, workers()) as judge, VerdictCache() as cache:
         by_split = split_problems(problems, params.prepare, judge, audit, params.seed, cache)
         facts = {"format": FORMAT_VERSION, "dataset": params.dataset.name, "sandbox_level": judge.level}
     found = audit.as_dict()

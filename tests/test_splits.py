@@ -157,7 +157,7 @@ def test_own_problems_that_cannot_be_read(tmp_path: Path) -> None:
         adapter_for(gone).fetch(gone, tmp_path)
     with pytest.raises(ConfigError, match="no dataset 'nope'") as error:
         adapter_for(DatasetParams(name="nope"))
-    assert error.value.hint == "one of starter, file, mbpp, humaneval, apps, taco, leetcode"
+    assert error.value.hint == "one of starter, file, mbpp, humaneval, apps, taco, leetcode, completion"
 
 
 def test_shares_of_the_splits() -> None:

@@ -60,7 +60,8 @@ class Audit:
             "quarantined_by_split": {split: sum(row.split == split for row in quarantined) for split in SPLITS},
             "marks": _counted(mark for case in kept for mark in case.marks),
             "reference_passes": sum(case.reference is not None for case in kept),
-            "no_reference": sum(case.reference is None for case in kept),
+            "no_reference": sum(case.reference is None and bool(case.problem.tests) for case in kept),
+            "no_tests": sum(not case.problem.tests for case in kept),
             "mutants": {
                 "killed": sum(case.killed for case in kept),
                 "survived": sum(len(case.survived) for case in kept),

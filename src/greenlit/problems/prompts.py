@@ -7,10 +7,16 @@ trained on one prompt and measured on another.
 import ast
 import hashlib
 import re
+import textwrap
 from typing import Any
 
+from greenlit.problems.blocks import indentation, least_indentation, rest_of_block, usual_indentation
 from greenlit.types import AssertTest, CallTest, Problem, StdioTest
 
+GO_ON = (
+    "Go on with this {language} file where it stops, up to the end of the block that it stops in. Answer with what "
+    "follows, indented as it is to stand there, in one code block and nothing else."
+)
 INSTRUCTION = "Write a Python program that solves the problem. Answer with one Python code block and nothing else."
 _FENCE = re.compile(r"```[ \t]*([\w+-]*)[ \t]*\r?\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
 _FUTURE = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\n)*(?:from __future__ import [^\n]*\n\s*)+")
@@ -44,6 +50,11 @@ def render(problem: Problem, chat: bool) -> str | list[dict[str, str]]:
     Args:
         chat: the tokenizer has a chat template; then a message list is returned, else text that a base model continues.
     """
+    if problem.kind == "completion":
+        if not chat:
+            return problem.starter_code
+        asked = GO_ON.format(language=problem.language)
+        return [{"role": "user", "content": f"{asked}\n\n```{problem.language}\n{problem.starter_code.rstrip()}\n```"}]
     if chat:
         starter = f"\n\nStart from:\n```python\n{problem.starter_code.rstrip()}\n```" if problem.starter_code else ""
         return [{"role": "user", "content": f"{INSTRUCTION}\n\n{statement(problem)}{starter}"}]
@@ -61,8 +72,11 @@ def extract(text: str, problem: Problem, chat: bool) -> str:
     """The program in a completion, with the problem's prelude before it; empty when there is none.
 
     A fenced block wins: the last one that defines the entry point, else the first Python one. Without a fence a base
-    model's text is the program, up to where it starts on something else (a new docstring, tests).
+    model's text is the program, up to where it starts on something else (a new docstring, tests). Of a completion it is
+    the whole file: its head, and what goes on with the block that the head stops in.
     """
+    if problem.kind == "completion":
+        return _gone_on(text.replace("\r\n", "\n"), problem.starter_code, chat)
     program = _written(text.replace("\r\n", "\n"), problem, chat)
     return with_prelude(program, problem.prelude) if program else ""
 
@@ -77,6 +91,22 @@ def with_prelude(program: str, prelude: str) -> str:
     first = _FUTURE.match(program)
     start = first.end() if first else 0
     return f"{program[:start]}{prelude.rstrip()}\n\n{program[start:]}"
+
+
+def _gone_on(text: str, head: str, chat: bool) -> str:
+    """The head of a file and what a model wrote behind it, up to the end of its block; empty where that is nothing.
+
+    A chat model answers in a fence, or without one; it may begin with the head again, or at the margin.
+    """
+    if chat:
+        fence = _FENCE.search(text)
+        text = (fence[2] if fence else text).strip("\n")
+        again = head.strip("\n")
+        text = text[len(again) :].lstrip("\n") if text.startswith(again) else text
+        if head.endswith("\n") and indentation(text) < least_indentation(head):
+            text = textwrap.indent(text, " " * (usual_indentation(head) - indentation(text)))
+    body = rest_of_block(head, text)
+    return head + body if body.strip() else ""
 
 
 def _written(text: str, problem: Problem, chat: bool) -> str:

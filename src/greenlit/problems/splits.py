@@ -6,6 +6,7 @@ from greenlit.config import Limits, PrepareParams
 from greenlit.errors import DataError
 from greenlit.execution.cache import VerdictCache
 from greenlit.execution.judges import Judge
+from greenlit.execution.untested import Untested
 from greenlit.problems.audit import Audit
 from greenlit.problems.oracle import audit_oracles
 from greenlit.problems.records import Dropped
@@ -16,7 +17,7 @@ from greenlit.types import SPLITS, Problem, Split
 def split_problems(
     problems: Iterable[Problem | Dropped],
     params: PrepareParams,
-    judge: Judge,
+    judge: Judge | Untested,
     audit: Audit,
     seed: int = 0,
     cache: VerdictCache | None = None,
