@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
-from prepare_memory import prepare_peak, write_problems  # noqa: E402
+from prepare_memory import prepare_peak, write_problems
 
 SMALL_MIB, LARGE_MIB = 4, 44
 

@@ -6,7 +6,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from greenlit.errors import DataError
-from greenlit.evaluation.compare import compare, metric_names
+from greenlit.evaluation.compare import compare, greedy_metric, metrics_of
 from greenlit.evaluation.summary import detectable_effect_of, final_split
 from greenlit.evaluation.tables import shown_split, split_block
 from greenlit.types import Annotated
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NOT_MEASURED = "not measured"
 _AUDITED = ("kept", "grades", "quarantined_by_split", "marks", "dropped_by_reason", "quarantined_by_reason")
-_OUTCOMES = ("verdicts", "errors", "tokens_mean", "unique_ratio", "infra", "candidates", "model")
+_OUTCOMES = ("passed", "verdicts", "errors", "tokens_mean", "unique_ratio", "infra", "candidates", "model")
 
 
 def build_summary(
@@ -41,7 +41,8 @@ def build_summary(
 
     Returns:
         the summary; without test, `baseline_test`, `after_test` and `delta` are null, and what else is of the test
-        split (`headroom_recovered`, `changed`, `outcomes`, `mde`) is of validation.
+        split (`headroom_recovered`, `changed`, `outcomes`, `mde`) is of validation. Of problems without tests, `kind`
+        is `completion`, the figures are those of matches.py, and `passed` in the outcomes is null.
 
     Raises:
         MismatchError: an evaluation does not belong to this baseline.
@@ -50,7 +51,8 @@ def build_summary(
     for path in (rl_manifest, *checkpoint.values()):
         if PurePath(path).is_absolute():
             raise DataError(f"report: paths must be relative to the project (found {path})")
-    metrics = metric_names(baseline["settings"]["ks"])
+    metrics = metrics_of(baseline)
+    kind = baseline.get("kind", "program")
     final = final_split(baseline)
     compared = {
         split: {method: compare(baseline, document, split) for method, document in after.items()}
@@ -67,9 +69,13 @@ def build_summary(
         "delta": test["delta"],
         "rl_manifest": rl_manifest,
         "checkpoint": dict(checkpoint),
+        "kind": kind,
         "validation": blocks["validation"],
         "headroom_recovered": {
-            method: {name: _headroom(base[name]["value"], delta[name]["value"]) for name in (metrics[0], "greedy")}
+            method: {
+                name: _headroom(base[name]["value"], delta[name]["value"])
+                for name in (metrics[0], greedy_metric(metrics))
+            }
             for method, delta in deltas.items()
         },
         "changed": {
@@ -113,11 +119,16 @@ def _headroom(base: float | None, gain: float | None) -> float | None:
 
 
 def _outcomes(document: Mapping[str, Any], split: str) -> dict[str, Any]:
-    return {key: document["splits"][split][key] for key in _OUTCOMES}
+    return {key: document["splits"][split].get(key) for key in _OUTCOMES}
+
+
+def is_untested(summary: Mapping[str, Any]) -> bool:
+    """Have the problems no tests?"""
+    return summary.get("kind") == "completion"
 
 
 def first_metric(summary: Mapping[str, Any]) -> str:
-    """The figure the answer is about: pass@1, else the pass@k with the smallest k."""
+    """The figure the answer is about: pass@1, else the pass@k with the smallest k; without tests edit similarity."""
     return next(iter(summary["validation"]["baseline"]))
 
 
