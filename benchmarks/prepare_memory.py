@@ -2,10 +2,10 @@
 
     python benchmarks/prepare_memory.py [--mib 16 1024] [--problem-kib 64] [--limit N] [--workers 1]
 
-Writes files of own problems (with statements, a reference and bulky tests, a fifth of them test problems), runs `prepare`
-on each in a process of its own, and reads that process's resident memory twenty times a second. What counts is the
-process that streams, not the judge's workers below it. `--problem-kib` says how bulky one problem is, `--limit` sets
-`prepare.limits` (0: none), under which the file is streamed past and little of it judged.
+Writes files of own problems (with statements, a reference and bulky tests, a fifth of them test problems), runs
+`prepare` on each in a process of its own, and reads that process's resident memory twenty times a second. What counts
+is the process that streams, not the judge's workers below it. `--problem-kib` says how bulky one problem is, `--limit`
+sets `prepare.limits` (0: none), under which the file is streamed past and little of it judged.
 """
 
 import argparse

@@ -10,9 +10,10 @@ from greenlit.errors import ConfigError, DataError
 from greenlit.execution.judges import Judge
 from greenlit.problems.adapters import ADAPTERS, adapter_for
 from greenlit.problems.audit import Audit
-from greenlit.problems.own import split_of
+from greenlit.problems.own import official_split, split_of
 from greenlit.problems.records import Dropped
 from greenlit.problems.splits import all_filled, split_problems, with_roles
+from greenlit.problems.taco import load_taco
 from greenlit.types import SPLITS, AssertTest, CallTest, Problem, ScriptTest
 
 
@@ -167,6 +168,29 @@ def test_prepare_says_how_problems_are_answered(judge: Judge) -> None:
     made = split_problems(GOOD, PrepareParams(mutants=0, answer_format="reasoning"), judge, Audit())
     assert [row.answer_format for _, row in made.rows("train")] == ["reasoning", "reasoning"]
     assert all('"answer_format":"reasoning"' in line for _, line in made.lines("test"))
+
+
+def test_nothing_of_an_official_train_half_becomes_test() -> None:
+    train = [official_split(str(i), "train") for i in range(4000)]
+    assert set(train) == {"train", "validation"}
+    assert abs(train.count("validation") / 4000 - 0.1) < 0.02
+    assert {official_split(str(i), "test") for i in range(100)} == {"test"}
+    assert [official_split(str(i), None) for i in range(100)] == [split_of(str(i)) for i in range(100)]
+
+
+def test_taco_keeps_to_its_halves_where_rows_tell_them_and_verified_is_drawn() -> None:
+    row = {
+        "question": "Double it.",
+        "solutions": "[]",
+        "starter_code": "",
+        "input_output": json.dumps({"inputs": ["1"], "outputs": ["2"]}),
+    }
+    halves = [{**row, "split": half} for half in ["train"] * 60 + ["test"] * 20]
+    found = [problem.split for problem in load_taco(halves)]
+    assert set(found[:60]) == {"train", "validation"}
+    assert set(found[60:]) == {"test"}
+    verified = [{**row, "id": number, "split": "train"} for number in range(60)]
+    assert {problem.split for problem in load_taco(verified)} == {"train", "validation", "test"}
 
 
 def test_shares_of_the_splits() -> None:

@@ -107,7 +107,7 @@ def audit_oracles(
             case.quarantine("its tests cannot be judged", refused[0])
     _run_references([case for case in cases if case.problem.kind == "program"], judge, cache)
     passing = [case for case in cases if case.reference is not None]
-    if bar:
+    if bar and len(passing) < len(cases):
         bar.advance(len(cases) - len(passing))
     _run_mutants(passing, params.mutants, judge, seed, cache, bar)
     for case in passing:

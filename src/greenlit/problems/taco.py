@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from greenlit.problems.contest import Unusable, checker_of, fields_of
+from greenlit.problems.own import official_split
 from greenlit.problems.records import Dropped, check_columns
 from greenlit.types import Checker, Problem
 
@@ -42,7 +43,10 @@ _AMOUNT = re.compile(
 
 
 def load_taco(rows: Iterable[Mapping[str, Any]]) -> Iterator[Problem | Dropped]:
-    """Yield the problems in the file's own order, or why a row gives none; splits by the hash of the id.
+    """Yield the problems in the file's own order, or why a row gives none.
+
+    Rows of BAAI/TACO that tell their half (`split`) keep to it, with a tenth of train for validation. TACO-verified,
+    whose rows have an `id`, is all train: it gets splits by the hash of the id, as a file that tells nothing does.
 
     Raises:
         DataError: a row lacks a column; the message names the row and the column.
@@ -63,6 +67,7 @@ def _problem(task_id: str, row: Mapping[str, Any]) -> Problem:
     if _PICTURE.search(row["question"]):
         raise Unusable("its statement needs a picture")
     fields = fields_of(task_id, row, _checker(row), wrapped=source == "codewars")
+    fields["split"] = official_split(task_id, None if "id" in row else row.get("split"))
     time_s, memory_mib = _limit(row, "time_limit"), _limit(row, "memory_limit")
     return Problem(
         **{**fields, "tags": [*_tags(row.get("tags")), *fields["tags"]]},
