@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenlit.config import AnnotateParams, DatasetParams, Limits, PrepareParams
@@ -160,6 +160,7 @@ def test_head_and_file_fit_together_in_any_language(language: str, wide: str) ->
     assert rest_of_block(found.starter_code, rest) == found.held_back[0]
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=4), st.integers(0, 99))
 def test_the_files_own_rest_gives_the_held_back_text(sizes: list[int], number: int) -> None:
     content = "import os\n\n\n" + "\n\n".join(function(f"f{n}", number, size + 1) for n, size in enumerate(sizes))
@@ -169,6 +170,7 @@ def test_the_files_own_rest_gives_the_held_back_text(sizes: list[int], number: i
     assert parse(found.reference[0]) is not None
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.text(alphabet="ab :({\n\t#'\"", max_size=60), st.text(alphabet="ab :({\n\t#'\"", max_size=60))
 def test_what_is_cut_off_is_cut_off_for_good(head: str, text: str) -> None:
     kept = rest_of_block(head, text)
