@@ -1,4 +1,4 @@
-"""The preset completion at a size for a test: source files of our own, the embedded model, every stage to the report."""
+"""The preset completion, small enough for a test: our own source files, the tiny model, all stages to the report."""
 
 import json
 import random
@@ -50,3 +50,55 @@ def smoke(folder: Path) -> None:
         "learning_rate": 0.001, "lora": {"r": 8, "alpha": 8},
     }  # fmt: skip
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole pipeline, once."""
+    folder = workspace.make_workspace(tmp_path_factory.mktemp("completion") / "project", "completion")
+    source_files(folder / "files.jsonl")
+    smoke(folder)
+    workspace.greenlit(folder, "run")
+    return folder
+
+
+@pytest.mark.slow
+def test_from_source_files_to_a_report_that_says_there_are_no_tests(run: Path) -> None:
+    paths = paths_of(run)
+    audit = json.loads((run / paths.audit).read_text())
+    problems = [
+        one for split in ("train", "validation", "test") for one in read_rows(run / paths.problems(split), Problem)
+    ]
+    assert {one.kind for one in problems} == {"completion"}
+    assert {split: audit["kept"][split] for split in ("train", "validation", "test")} == {
+        "train": 24, "validation": 6, "test": 10,
+    }  # fmt: skip
+    assert sum(audit["kept"].values()) + len(audit["dropped"]) == FILES, "every row is kept or named"
+    assert any("gpl-3.0" in why for why in audit["dropped_by_reason"])
+    rows = list(read_rows(run / paths.annotated, Annotated))
+    assert len(rows) == 24 * 4
+    assert {row.passed for row in rows} == {None}
+    assert {row.verdict for row in rows} <= {"untested", "syntax", "no_code"}
+    assert all(set(row.rewards) == {"syntax", "overlap"} and row.reward is not None for row in rows)
+    assert any(row.reward for row in rows)
+    by_place = {(row.task_id, row.candidate_idx): row for row in rows}
+    for pair in read_rows(run / paths.rl / "pairs.jsonl", Pair):
+        better, worse = (by_place[pair.task_id, index] for index in (pair.chosen_idx, pair.rejected_idx))
+        assert better.reward - worse.reward >= 0.15
+    for best in read_rows(run / paths.rl / "nbest.jsonl", NBest):
+        assert best.num_pass is None
+        assert all(one.passed is None and one.score["reward"] >= 0.3 for one in best.best_list)
+    summary = json.loads((run / paths.report("summary.json")).read_text())
+    assert summary["kind"] == "completion"
+    for figures in (summary["baseline_test"], summary["after_test"]["rloo"], summary["delta"]["rloo"]):
+        assert list(figures) == ["edit_similarity", "exact_match", "greedy_edit_similarity", "greedy_exact_match"]
+        assert all(one["n"] == 10 and one["low"] <= one["value"] <= one["high"] for one in figures.values())
+    outcomes = [summary["outcomes"]["baseline"], summary["outcomes"]["after"]["rloo"]]
+    assert [one["passed"] for one in outcomes] == [None, None]
+    text = (run / paths.report("summary.md")).read_text()
+    assert "The problems have no tests: nothing was run, and `passed` is null for every candidate." in text
+    assert "pass@" not in text.replace("no pass@k", "").replace("pass_at_k.png", "")
+    for ending in ("pass_at_k.png", "by_problem.png", "verdicts.png", "by_problem.csv"):
+        assert (run / paths.report(ending)).stat().st_size > 100
+    metrics = json.loads((run / paths.method("rloo") / "metrics.json").read_text())
+    assert metrics["method"] == "rloo"
