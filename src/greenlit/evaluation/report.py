@@ -9,7 +9,8 @@ from greenlit.errors import DataError
 from greenlit.evaluation.compare import compare, greedy_metric, metrics_of
 from greenlit.evaluation.summary import detectable_effect_of, final_split
 from greenlit.evaluation.tables import shown_split, split_block
-from greenlit.types import Annotated
+from greenlit.problems.prompts import statement
+from greenlit.types import Annotated, Problem
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -267,23 +268,36 @@ def pick_examples(
     before: Iterable[Annotated],
     after: Iterable[Annotated],
     limit: int,
-    statements: Mapping[str, str],
+    problems: Mapping[str, Problem],
 ) -> list[Example]:
     """The first `limit` won and the first `limit` lost problems by task id: shown as they come, not picked by hand.
 
     Args:
         changed: {"wins", "losses"} of one method of the summary.
         before, after: all candidates of the split that the summary answers with.
-        statements: what each problem asks; may lack some.
+        problems: of that split; of a completion the head of the file stands in the statement, not in the programs.
     """
     wanted = {"won": changed["wins"][:limit], "lost": changed["losses"][:limit]}
     names = {task_id for task_ids in wanted.values() for task_id in task_ids}
     old, new = (
-        {row.task_id: row for row in rows if row.decoding == "greedy" and row.task_id in names}
+        {row.task_id: _without_head(row, problems) for row in rows if row.decoding == "greedy" and row.task_id in names}
         for rows in (before, after)
     )
     return [
-        Example(task_id, outcome, statements.get(task_id, ""), old[task_id], new[task_id])
+        Example(task_id, outcome, _asked(problems.get(task_id)), old[task_id], new[task_id])
         for outcome, task_ids in wanted.items()
         for task_id in task_ids
     ]
+
+
+def _asked(problem: Problem | None) -> str:
+    if problem is None or problem.kind == "program":
+        return statement(problem) if problem else ""
+    return f"{problem.starter_code}\n--- held back ---\n{problem.held_back[0].lstrip(chr(10))}"
+
+
+def _without_head(row: Annotated, problems: Mapping[str, Problem]) -> Annotated:
+    if row.match is None or row.task_id not in problems:
+        return row
+    rest = row.solution.removeprefix(problems[row.task_id].starter_code).lstrip("\n")
+    return row.model_copy(update={"solution": rest})

@@ -115,7 +115,7 @@ def extract(text: str, problem: Problem, chat: bool) -> str:
     """
     text = text.replace("\r\n", "\n")
     if problem.kind == "completion":
-        return _gone_on(text, problem.starter_code, chat)
+        return _gone_on(text, problem, chat)
     if problem.answer_format == "reasoning":
         text, chat = answer_in(text), True
     program = _written(text, problem, chat)
@@ -143,18 +143,21 @@ def with_prelude(program: str, prelude: str) -> str:
     return f"{program[:start]}{prelude.rstrip()}\n\n{program[start:]}"
 
 
-def _gone_on(text: str, head: str, chat: bool) -> str:
+def _gone_on(text: str, problem: Problem, chat: bool) -> str:
     """The head of a file and what a model wrote behind it, up to the end of its block; empty where that is nothing.
 
     A chat model answers in a fence, or without one; it may begin with the head again, or at the margin.
     """
+    head = problem.starter_code
     if chat:
         fence = _FENCE.search(text)
         text = (fence[2] if fence else text).strip("\n")
-        again = head.strip("\n")
-        text = text[len(again) :].lstrip("\n") if text.startswith(again) else text
-        if head.endswith("\n") and indentation(text) < least_indentation(head):
+        text = text.removeprefix(head.strip("\n")).strip("\n")
+        line_over = head.endswith("\n") or problem.held_back[0].startswith("\n")
+        if line_over and indentation(text) < least_indentation(head):
             text = textwrap.indent(text, " " * (usual_indentation(head) - indentation(text)))
+        if line_over and not head.endswith("\n"):
+            text = f"\n{text}"
     body = rest_of_block(head, text)
     return head + body if body.strip() else ""
 

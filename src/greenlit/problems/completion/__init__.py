@@ -14,8 +14,9 @@ and `max_stars_repo_*` are understood too.
 Each file gives one problem of kind `completion`: its head up to a cut (`starter_code`), to be gone on with up to the
 end of the block that the cut stands in; what stands there in the file is held back. A Python file is cut in the body
 of a function, before a statement, so that head and file parse; which of the places that fit the settings it is, the
-hash of the file decides. Files of one repository fall into one split, and what mostly repeats a file before it is left
-out.
+hash of the file decides. The head ends before the line break: tokenizers of GPT-2's kind have it in one token with the
+indentation that follows, and behind a bare line break such models would begin at the margin. Files of one repository
+fall into one split, and what mostly repeats a file before it is left out.
 
 There are no tests. What a completion earns is how near it comes to the held-back text: rewards `overlap` and `syntax`.
 """
@@ -118,10 +119,10 @@ def cut(content: str, language: str, params: CompletionParams) -> tuple[str, str
     key = hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
     numbers.sort(key=lambda number: hashlib.sha256(f"{key} {number}".encode()).digest())
     for number in numbers:
-        prefix = "".join(f"{line}\n" for line in lines[:number])
+        prefix = "\n".join(lines[:number]).rstrip()
         if len(prefix) > params.prefix_chars or _filled(prefix) < params.prefix_lines:
             continue
-        held_back = rest_of_block(prefix, "\n".join(lines[number:]))
+        held_back = rest_of_block(prefix, content[len(prefix) :])
         fits = params.min_lines <= _filled(held_back) <= params.max_lines
         if fits and (language != "python" or parse(prefix + held_back) is not None):
             return prefix, held_back
