@@ -300,9 +300,11 @@ def test_the_audit_reads_what_it_cannot_run() -> None:
     broken = PROBLEM.model_copy(update={"task_id": "broken", "reference": [f"{HEAD}\n    return (\n"]})
     with judge_for("completion", AnnotateParams(), 1) as judge:
         cases = audit_oracles([("train", one) for one in (PROBLEM, too_far, broken)], PrepareParams(), judge, 0)
-        audit = Audit(cases=cases)
+        audit = Audit()
+        for case in cases:
+            audit.add(case)
         named = (PROBLEM.model_copy(update={"task_id": split, "split": split}) for split in ("train", "test"))
-        by_split = split_problems(named, PrepareParams(), judge, again := Audit())
+        made = split_problems(named, PrepareParams(), judge, again := Audit())
     assert [case.reason for case in cases] == [
         None, "its reference goes on behind the end of its block", "its reference does not parse",
     ]  # fmt: skip
@@ -310,8 +312,8 @@ def test_the_audit_reads_what_it_cannot_run() -> None:
     assert (told["no_tests"], told["no_reference"], told["reference_passes"]) == (1, 0, 0)
     assert told["marks"] == {"no tests": 1}
     assert told["grades"]["train"] == {"A": 0, "B": 0, "C": 1}
-    assert [len(rows) for rows in by_split.values()] == [0, 0, 1], "what test has, train must not"
-    assert "train" in again.dropped
+    assert list(made.counts.values()) == [0, 0, 1], "what test has, train must not"
+    assert "train" in again.as_dict()["dropped"]
 
 
 def test_a_local_file_is_read_as_far_as_asked_for(tmp_path: Path) -> None:
