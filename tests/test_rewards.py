@@ -234,25 +234,24 @@ def test_format(text: str, think: str, expected: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "code_block", "expected"),
+    ("text", "expected"),
     [
-        (f"<reasoning>Easy.</reasoning><answer>{BLOCK}</answer>", True, 1.0),
-        (f"\n<reasoning>\nEasy.\n</reasoning>\n<answer>\n{BLOCK}\n</answer>\n", True, 1.0),
-        ("<reasoning>Easy.</reasoning><answer>def f(x): return x</answer>", True, 0.5),
-        ("<reasoning>Easy.</reasoning><answer>def f(x): return x</answer>", False, 1.0),
-        (f"<reasoning>{BLOCK}</reasoning><answer>{BLOCK}</answer>", True, 1.0),
-        (f"<reasoning> </reasoning><answer>{BLOCK}</answer>", True, 0.5),
-        (f"<reasoning>Easy.</reasoning><answer>{BLOCK}</answer> Done.", True, 0.5),
-        (f"<reasoning>a</reasoning><reasoning>b</reasoning><answer>{BLOCK}</answer>", True, 0.5),
-        (f"<reasoning>a</reasoning><answer>{BLOCK}</answer><answer>{BLOCK}</answer>", True, 0.0),
-        (f"<reasoning>a</reasoning>\n{BLOCK}", True, 0.5),
-        (f"<think>a</think>\n{BLOCK}", True, 0.5),
-        ("", True, 0.0),
+        (f"<reasoning>Easy.</reasoning><answer>{BLOCK}</answer>", 1.0),
+        (f"\n<reasoning>\nEasy.\n</reasoning>\n<answer>\n{BLOCK}\n</answer>\n", 1.0),
+        ("<reasoning>Easy.</reasoning><answer>def f(x): return x</answer>", 0.5),
+        (f"<reasoning>{BLOCK}</reasoning><answer>{BLOCK}</answer>", 1.0),
+        (f"<reasoning> </reasoning><answer>{BLOCK}</answer>", 0.5),
+        (f"<reasoning>Easy.</reasoning><answer>{BLOCK}</answer> Done.", 0.5),
+        (f"<reasoning>a</reasoning><reasoning>b</reasoning><answer>{BLOCK}</answer>", 0.5),
+        (f"<reasoning>a</reasoning><answer>{BLOCK}</answer><answer>{BLOCK}</answer>", 0.0),
+        (f"<reasoning>a</reasoning>\n{BLOCK}", 0.5),
+        (f"<think>a</think>\n{BLOCK}", 0.5),
+        ("", 0.0),
     ],
 )
-def test_format_of_reasoning_is_what_the_prompt_asks_for(text: str, code_block: bool, expected: float) -> None:
+def test_format_of_reasoning_is_what_the_prompt_asks_for(text: str, expected: float) -> None:
     asked = problem().model_copy(update={"answer_format": "reasoning"})
-    assert value("format", sample("fff", text=text, problem=asked), format={"code_block": code_block}) == [expected]
+    assert value("format", sample("fff", text=text, problem=asked)) == [expected]
 
 
 def test_overlap_by_hand() -> None:
