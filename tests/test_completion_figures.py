@@ -118,6 +118,7 @@ def test_the_report_says_that_nothing_was_run(tmp_path: Path) -> None:
         "grades": {split: {"A": 0, "B": 0, "C": 4} for split in ("train", "validation", "test")},
         "quarantined_by_split": {"train": 0, "validation": 0, "test": 0}, "marks": {"no tests": 9},
         "dropped_by_reason": {}, "quarantined_by_reason": {},
+        "leaks": {"checks": [], "against": {}, "not_checked": [], "by_check": {}, "by_evaluation": {}},
     }  # fmt: skip
     summary = build_summary("c", 0, BEFORE, {"rloo": AFTER}, "m.json", {"rloo": "x"}, {}, audit)
     assert summary["kind"] == "completion"
