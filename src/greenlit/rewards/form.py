@@ -4,9 +4,9 @@
     reasoning    the same between one `<reasoning>` and one `</reasoning>`, then one `<answer>...</answer>`, and no more
     code_block   after it, exactly one fenced block, closed and not empty
 
-`think` and `code_block` as `format` in params.yaml asks for them, `reasoning` and `code_block` where the problem's prompt
-does (`prepare.answer_format`): https://arxiv.org/abs/2501.12948. It looks at form alone, so it counts for
-programs that fail too, unless `only_passing` names it.
+`think` and `code_block` as `format` in params.yaml asks for them, `reasoning` and `code_block` where the problem's
+prompt does (`prepare.answer_format`): https://arxiv.org/abs/2501.12948. It looks at form alone, so it counts for programs
+that fail too, unless `only_passing` names it.
 """
 
 import re
