@@ -13,7 +13,7 @@ from greenlit.errors import ConfigError, DataError
 from greenlit.execution.judgement import Judgement, TestResult
 from greenlit.rewards.documentation import documented
 from greenlit.rewards.length import overlong
-from greenlit.rewards.overlap import repeated, similarity
+from greenlit.rewards.overlap import excess, similarity
 from greenlit.rewards.rating import REWARDS, of_candidates, rate
 from greenlit.rewards.sample import Sample
 from greenlit.rewards.speed import speed_class
@@ -256,8 +256,10 @@ def test_format_of_reasoning_is_what_the_prompt_asks_for(text: str, expected: fl
 
 def test_overlap_by_hand() -> None:
     assert similarity("a b c", "a b c") == 1.0
-    edit, rouge = 1 - 2 / 7, 2 * 3 / (4 + 3)
-    assert similarity("a b c d", "a b c") == pytest.approx((edit + rouge) / 2)
+    edit, rouge, precision, over = 1 - 1 / 4, 2 * 3 / (4 + 3), 3 / 4, 1 / 3
+    assert similarity("a b c d", "a b c") == pytest.approx((1 - over) * precision**2 * (edit + rouge) / 2)
+    edit, rouge = 1 - 1 / 3, 2 * 2 / (2 + 3)
+    assert similarity("a b", "a b c") == pytest.approx((edit + rouge) / 2)
     assert similarity("", "a b c") == similarity("a", " \n") == 0.0
 
 
@@ -275,7 +277,7 @@ def test_saying_a_good_line_again_never_pays(times: int, good: int) -> None:
     reference = "\n".join(lines)
     once = "\n".join(lines[: good + 1])
     again = "\n".join([*lines[: good + 1], *[lines[good]] * times])
-    assert repeated(once, reference) == repeated("else:\nelse:\nelse:", reference) == 0
+    assert excess(once, reference) == excess("else:\nelse:\nelse:", reference) == 0
     assert similarity(again, reference) < similarity(once, reference)
 
 

@@ -57,7 +57,8 @@ def read_dataset(name: str, path: Path | None) -> ProblemIndex:
     params = DatasetParams(name=name, path=None if path is None else str(path))
     with tempfile.TemporaryDirectory(prefix="greenlit-grade-") as folder:
         adapter.fetch(params, Path(folder))
-        return ProblemIndex(adapter.load(Path(folder), params, Limits(), 0))
+        found = adapter.load(Path(folder), params, Limits(), 0)
+        return ProblemIndex(one for one in found if isinstance(one, Problem))
 
 
 def read_samples(path: Path, problems: ProblemIndex) -> Iterator[Sample]:
