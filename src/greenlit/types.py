@@ -83,7 +83,7 @@ class Problem(Record):
     """
 
     task_id: str = Field(min_length=1)
-    kind: Kind = "program"
+    kind: Kind = Field(default="program", exclude_if=lambda kind: kind == "program")
     tests: list[Test] = Field(default_factory=lambda: _NOT_GIVEN, validate_default=True)
     prompt: str = ""
     language: str = "python"
