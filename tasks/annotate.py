@@ -16,13 +16,13 @@ from typing import Any
 from greenlit.config import AnnotateParams, RewardsParams, load_params
 from greenlit.execution.cache import VerdictCache
 from greenlit.execution.cheats.gate import refuse_forgeable
-from greenlit.execution.judges import Judge
+from greenlit.execution.untested import judge_for
 from greenlit.grading import annotate, timing
 from greenlit.jsonl import atomic_writes, read_lines, read_rows, to_line
 from greenlit.paths import Paths
-from greenlit.problems.files import read_problems
+from greenlit.problems.files import kind_of, read_problems
 from greenlit.rewards.judge import require_permitted
-from greenlit.rewards.rating import of_candidates, rate
+from greenlit.rewards.rating import of_candidates, rate, require_rewards
 from greenlit.rewards.sample import Rated, Sample
 from greenlit.rewards.speed import runs_needed
 from greenlit.rewards.statistics import Statistics, tell_faults
@@ -54,13 +54,15 @@ def run(
     earned = Statistics()
     total = sum(1 for _ in read_lines(candidates))
     known = read_problems(problems)
+    kind = kind_of(known.values())
+    require_rewards(kind, weighing)
 
     def rated(samples: Sequence[Sample]) -> list[Rated]:
         found = rate(samples, weighing)
         earned.add(samples, found)
         return found
 
-    with Judge(params, workers()) as judge:
+    with judge_for(kind, params, workers()) as judge:
         print(judge.banner, file=sys.stderr)
         refuse_forgeable(judge)
         with (

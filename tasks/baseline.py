@@ -9,6 +9,7 @@ Params  seed, annotate, evaluate
 import sys
 
 from greenlit.config import load_params
+from greenlit.evaluation.compare import metrics_of
 from greenlit.evaluation.measure import measure
 from greenlit.evaluation.summary import detectable_effect_of, effect_sentence, final_split, headline_figures
 from greenlit.paths import BASE, Paths
@@ -27,7 +28,9 @@ def main() -> None:
         document = measure(BASE, params, paths, None)
         tracker.figures(headline_figures(document))
         tracker.file(paths.evaluation(None))
-    print(effect_sentence(detectable_effect_of(document, final_split(document))), file=sys.stderr)
+    print(
+        effect_sentence(detectable_effect_of(document, final_split(document)), metrics_of(document)[0]), file=sys.stderr
+    )
 
 
 if __name__ == "__main__":

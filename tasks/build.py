@@ -22,7 +22,7 @@ from greenlit.pairs.nbest import n_best
 from greenlit.pairs.pairs import preference_pairs, shuffle_verdicts
 from greenlit.paths import BASE, Paths
 from greenlit.preferences.files import Problems, Said, read_said
-from greenlit.problems.files import read_problems
+from greenlit.problems.files import kind_of, read_problems
 from greenlit.stage.entry import run_stage
 from greenlit.stage.hardware import made_with, quiet_libraries
 from greenlit.tracking.runs import tracked
@@ -39,7 +39,7 @@ def run(params: Params, paths: Paths, model: Path = BASE) -> None:
     human.check_demonstrations(params.annotate)
     asks = build.ai is not None and not build.shuffle_verdicts
     ai = AiRows(build.ai, seed, end, paths.dataset) if asks else None
-    counts, level = Counts(), ""
+    counts, level = Counts(kind_of(train.values())), ""
     files = (paths.rl / "nbest.jsonl", paths.rl / "pairs.jsonl", paths.rl / "manifest.json")
     with atomic_writes(*files) as (nbest_file, pairs_file, manifest_file):
         for problem, prompt, rows in with_prompts(paths.annotated, train, chat):
@@ -47,9 +47,10 @@ def run(params: Params, paths: Paths, model: Path = BASE) -> None:
             human.compare(problem, rows)
             if build.shuffle_verdicts:
                 rows = shuffle_verdicts(rows, seed)
-            pairs = list(preference_pairs(problem, prompt, rows, build.max_pairs, end))
+            pairs = list(preference_pairs(problem, prompt, rows, build.max_pairs, end, build.margin))
             shown = human.best_of(problem)
-            nbest_file.write(to_line(n_best(problem, prompt, rows, build.n_best, build.n_fails, shown)))
+            best = n_best(problem, prompt, rows, build.n_best, build.n_fails, shown, build.least_reward)
+            nbest_file.write(to_line(best))
             pairs_file.writelines(map(to_line, pairs))
             counts.add(rows, pairs)
         counts.check(paths.annotated)

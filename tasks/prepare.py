@@ -1,5 +1,7 @@
 """prepare: problems in train, validation and test, without leaks, audited: references pass, wrong versions fail.
 
+Problems without tests (kind: completion) are not run; what can be seen of their references is.
+
 Reads   assets/raw/<ds>/, and the benchmarks that prepare.benchmarks names
 Writes  assets/datasets/<ds>/{train,validation,test}/problems.jsonl
         assets/datasets/<ds>/audit.json                                   what was kept, with its grade, and dropped
@@ -12,12 +14,13 @@ from typing import Any
 
 from greenlit.config import Params, load_params
 from greenlit.execution.cache import VerdictCache
-from greenlit.execution.judges import Judge
+from greenlit.execution.untested import judge_for
 from greenlit.jsonl import atomic_writes, dump_json, to_line
 from greenlit.paths import Paths
 from greenlit.problems.adapters import adapter_for
 from greenlit.problems.audit import Audit, audit_figures, leak_lines, reason_lines, terminal_table
 from greenlit.problems.benchmarks import benchmark_problems
+from greenlit.problems.files import of_one_kind
 from greenlit.problems.splits import all_filled, split_problems
 from greenlit.stage.entry import run_stage
 from greenlit.stage.hardware import made_with, workers
@@ -31,10 +34,10 @@ def run(params: Params, paths: Paths) -> dict[str, Any]:
     Nothing is in memory that grows with the dataset.
     """
     adapter = adapter_for(params.dataset)
-    problems = adapter.load(paths.raw, params.dataset, params.prepare.limits, params.seed)
+    kind, problems = of_one_kind(adapter.load(paths.raw, params.dataset, params.prepare.limits, params.seed))
     audit, sources = Audit(), {}
     benchmarks = benchmark_problems(params.prepare.benchmarks, params.seed, sources)
-    with Judge(params.annotate, workers()) as judge, VerdictCache() as cache:
+    with judge_for(kind, params.annotate, workers()) as judge, VerdictCache() as cache:
         kept = split_problems(
             problems, params.prepare, judge, audit, params.seed, cache, benchmarks, ngrams=not adapter.composed
         )

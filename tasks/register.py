@@ -39,7 +39,7 @@ def run(params: Params, name: str, paths: Paths) -> None:
         version = register_model(
             merged,
             params.registration.model,
-            lineage_tags(inputs, params.base.model, params.seed, figures, Path()),
+            lineage_tags(inputs, params.base.model, params.seed, figures, Path(), summary["kind"]),
             figures,
             header or untracked(params, "register", name),
             record=record,

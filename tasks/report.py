@@ -20,7 +20,6 @@ from greenlit.evaluation.tables import shown_split, write_tables
 from greenlit.jsonl import read_json, read_json_lines, read_rows, write_json
 from greenlit.paths import Paths
 from greenlit.problems.files import read_problems
-from greenlit.problems.prompts import statement
 from greenlit.stage.entry import run_stage
 from greenlit.stage.hardware import made_with, quiet_libraries
 from greenlit.tracking.runs import tracked
@@ -56,14 +55,14 @@ def _log(path: Path) -> list[dict[str, Any]]:
 
 def _examples(params: Params, paths: Paths, summary: dict[str, Any]) -> dict[str, list[Example]]:
     split = shown_split(summary)
-    statements = {name: statement(problem) for name, problem in read_problems(paths.problems(split)).items()}
+    problems = read_problems(paths.problems(split))
     return {
         name: pick_examples(
             summary["changed"][name],
             read_rows(paths.measured(split, None), Annotated),
             read_rows(paths.measured(split, name), Annotated),
             params.report.examples,
-            statements,
+            problems,
         )
         for name in params.methods
     }

@@ -24,6 +24,7 @@ from greenlit.evaluation.report import (
 )
 from greenlit.evaluation.summary import evaluation_document, summarise
 from greenlit.evaluation.tables import training_rows, write_tables
+from greenlit.types import AssertTest, Problem
 
 AUDIT = {
     "kept": {"train": 5, "validation": 1, "test": 2},
@@ -238,7 +239,8 @@ def test_a_program_cannot_break_out_of_its_block(tmp_path, summary):
     evil = "print(1)\n```\n# <script>alert(1)</script>\n`````\n</td></tr></table>\n![x](http://evil)\n\x1b[31m\ud800"
     before = [row("a", -1, False, solution=evil, error="E: ``` </td> | x"), row("d", -1, True)]
     after = [row("a", -1, True, solution=evil), row("b", -1, True), row("d", -1, False)]
-    found = pick_examples({"wins": ["a"], "losses": ["d"]}, before, after, 3, {"a": "say ```` |"})
+    problem = Problem(task_id="a", prompt="say ```` |", tests=[AssertTest(code="assert True")])
+    found = pick_examples({"wins": ["a"], "losses": ["d"]}, before, after, 3, {"a": problem})
     assert [(one.task_id, one.outcome) for one in found] == [("a", "won"), ("d", "lost")]
     write_markdown(tmp_path / "r.md", summary, {"dpo": found}, {})
     text = (tmp_path / "r.md").read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from greenlit.errors import ConfigError, DataError
 from greenlit.execution.judgement import Judgement, TestResult
 from greenlit.rewards.documentation import documented
 from greenlit.rewards.length import overlong
-from greenlit.rewards.overlap import repeated, similarity
+from greenlit.rewards.overlap import excess, similarity
 from greenlit.rewards.rating import REWARDS, of_candidates, rate
 from greenlit.rewards.sample import Sample
 from greenlit.rewards.speed import speed_class
@@ -234,31 +234,32 @@ def test_format(text: str, think: str, expected: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "code_block", "expected"),
+    ("text", "expected"),
     [
-        (f"<reasoning>Easy.</reasoning><answer>{BLOCK}</answer>", True, 1.0),
-        (f"\n<reasoning>\nEasy.\n</reasoning>\n<answer>\n{BLOCK}\n</answer>\n", True, 1.0),
-        ("<reasoning>Easy.</reasoning><answer>def f(x): return x</answer>", True, 0.5),
-        ("<reasoning>Easy.</reasoning><answer>def f(x): return x</answer>", False, 1.0),
-        (f"<reasoning>{BLOCK}</reasoning><answer>{BLOCK}</answer>", True, 1.0),
-        (f"<reasoning> </reasoning><answer>{BLOCK}</answer>", True, 0.5),
-        (f"<reasoning>Easy.</reasoning><answer>{BLOCK}</answer> Done.", True, 0.5),
-        (f"<reasoning>a</reasoning><reasoning>b</reasoning><answer>{BLOCK}</answer>", True, 0.5),
-        (f"<reasoning>a</reasoning><answer>{BLOCK}</answer><answer>{BLOCK}</answer>", True, 0.0),
-        (f"<reasoning>a</reasoning>\n{BLOCK}", True, 0.5),
-        (f"<think>a</think>\n{BLOCK}", True, 0.5),
-        ("", True, 0.0),
+        (f"<reasoning>Easy.</reasoning><answer>{BLOCK}</answer>", 1.0),
+        (f"\n<reasoning>\nEasy.\n</reasoning>\n<answer>\n{BLOCK}\n</answer>\n", 1.0),
+        ("<reasoning>Easy.</reasoning><answer>def f(x): return x</answer>", 0.5),
+        (f"<reasoning>{BLOCK}</reasoning><answer>{BLOCK}</answer>", 1.0),
+        (f"<reasoning> </reasoning><answer>{BLOCK}</answer>", 0.5),
+        (f"<reasoning>Easy.</reasoning><answer>{BLOCK}</answer> Done.", 0.5),
+        (f"<reasoning>a</reasoning><reasoning>b</reasoning><answer>{BLOCK}</answer>", 0.5),
+        (f"<reasoning>a</reasoning><answer>{BLOCK}</answer><answer>{BLOCK}</answer>", 0.0),
+        (f"<reasoning>a</reasoning>\n{BLOCK}", 0.5),
+        (f"<think>a</think>\n{BLOCK}", 0.5),
+        ("", 0.0),
     ],
 )
-def test_format_of_reasoning_is_what_the_prompt_asks_for(text: str, code_block: bool, expected: float) -> None:
+def test_format_of_reasoning_is_what_the_prompt_asks_for(text: str, expected: float) -> None:
     asked = problem().model_copy(update={"answer_format": "reasoning"})
-    assert value("format", sample("fff", text=text, problem=asked), format={"code_block": code_block}) == [expected]
+    assert value("format", sample("fff", text=text, problem=asked)) == [expected]
 
 
 def test_overlap_by_hand() -> None:
     assert similarity("a b c", "a b c") == 1.0
-    edit, rouge = 1 - 2 / 7, 2 * 3 / (4 + 3)
-    assert similarity("a b c d", "a b c") == pytest.approx((edit + rouge) / 2)
+    edit, rouge, precision, over = 1 - 1 / 4, 2 * 3 / (4 + 3), 3 / 4, 1 / 3
+    assert similarity("a b c d", "a b c") == pytest.approx((1 - over) * precision**2 * (edit + rouge) / 2)
+    edit, rouge = 1 - 1 / 3, 2 * 2 / (2 + 3)
+    assert similarity("a b", "a b c") == pytest.approx((edit + rouge) / 2)
     assert similarity("", "a b c") == similarity("a", " \n") == 0.0
 
 
@@ -276,7 +277,7 @@ def test_saying_a_good_line_again_never_pays(times: int, good: int) -> None:
     reference = "\n".join(lines)
     once = "\n".join(lines[: good + 1])
     again = "\n".join([*lines[: good + 1], *[lines[good]] * times])
-    assert repeated(once, reference) == repeated("else:\nelse:\nelse:", reference) == 0
+    assert excess(once, reference) == excess("else:\nelse:\nelse:", reference) == 0
     assert similarity(again, reference) < similarity(once, reference)
 
 

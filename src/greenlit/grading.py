@@ -8,6 +8,7 @@ from greenlit.errors import MismatchError
 from greenlit.execution.cache import VerdictCache, judged
 from greenlit.execution.judgement import Judgement
 from greenlit.execution.judges import Judge
+from greenlit.execution.untested import Untested
 from greenlit.jsonl import shortened
 from greenlit.problems.prompts import prompt_hash, render
 from greenlit.program_metrics import novelties, program_metrics
@@ -15,7 +16,8 @@ from greenlit.rewards.sample import Rate, Rated, Sample
 from greenlit.rewards.speed import reference_runs, times
 from greenlit.rewards.tests import rated_by_tests
 from greenlit.stage.progress import Progress
-from greenlit.types import Annotated, Candidate, Problem
+from greenlit.text_match import match_of
+from greenlit.types import Annotated, Candidate, Match, Problem
 
 _Waiting = tuple[Candidate, Judgement, float | None, Sample]
 """A candidate, what became of it, its novelty, and what its rewards are found from."""
@@ -26,7 +28,7 @@ RATED_TOGETHER = 256
 def annotate(
     problems: Mapping[str, Problem],
     candidates: Iterable[Candidate],
-    judge: Judge,
+    judge: Judge | Untested,
     bar: Progress,
     cache: VerdictCache | None = None,
     rate: Rate = rated_by_tests,
@@ -84,11 +86,13 @@ def _sample(problem: Problem, row: Candidate, judgement: Judgement, known: tuple
 
 def _rated(waiting: Sequence[_Waiting], rate: Rate) -> Iterator[tuple[Annotated, Judgement]]:
     found = rate([sample for *_, sample in waiting])
-    for (row, judgement, novelty, _), rated in zip(waiting, found, strict=True):
-        yield _annotated(row, judgement, novelty, rated), judgement
+    for (row, judgement, novelty, sample), rated in zip(waiting, found, strict=True):
+        yield _annotated(row, judgement, novelty, rated, match_of(sample.code, sample.problem)), judgement
 
 
-def _annotated(row: Candidate, judgement: Judgement, novelty: float | None, rated: Rated) -> Annotated:
+def _annotated(
+    row: Candidate, judgement: Judgement, novelty: float | None, rated: Rated, match: Match | None
+) -> Annotated:
     metrics = program_metrics(row.solution, row.tokens).model_copy(update={"novelty": novelty})
     annotated = Annotated(
         **row.model_dump(),
@@ -101,6 +105,7 @@ def _annotated(row: Candidate, judgement: Judgement, novelty: float | None, rate
         error=judgement.error,
         level=judgement.level,
         metrics=metrics,
+        match=match,
     )
     return annotated.model_copy(update={"rewards": dict(rated.rewards), "reward": rated.reward})
 

@@ -6,12 +6,15 @@ Each is frozen and keeps the keys it does not know, so that a file may carry mor
 from typing import Annotated as Typed
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_serializer, model_validator
+from pydantic_core import PydanticCustomError
 
 Role = Literal["shown", "reward", "hidden"]
 Checker = Literal["exact", "float", "unordered", "case_insensitive"]
 Split = Literal["train", "validation", "test"]
-Verdict = Literal["passed", "failed", "error", "timeout", "memory", "syntax", "no_code", "infra"]
+Kind = Literal["program", "completion"]
+Verdict = Literal["passed", "failed", "error", "timeout", "memory", "syntax", "no_code", "untested", "infra"]
+"""`untested`: there is a program, and no test to run it against."""
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 FORMAT_VERSION = 1
@@ -68,11 +71,20 @@ class ScriptTest(_Test):
 Test = Typed[AssertTest | CallTest | StdioTest | ScriptTest, Field(discriminator="kind")]
 
 
+_NOT_GIVEN: list[Any] = []
+
+
 class Problem(Record):
-    """What a program is asked to do, and the tests that decide whether it does."""
+    """What a program is asked to do, and what decides whether it does.
+
+    Of a `program` that is its tests. A `completion` has none: `starter_code` is the head of a file, to be gone on with
+    as it stands, and each `reference` a file that begins with it; what follows there is held back, and completions
+    are compared with it. Whether they pass is never known.
+    """
 
     task_id: str = Field(min_length=1)
-    tests: list[Test] = Field(min_length=1)
+    kind: Kind = Field(default="program", exclude_if=lambda kind: kind == "program")
+    tests: list[Test] = Field(default_factory=lambda: _NOT_GIVEN, validate_default=True)
     prompt: str = ""
     language: str = "python"
     """What programs are written in: a name in `greenlit.execution.languages.LANGUAGES`."""
@@ -95,6 +107,37 @@ class Problem(Record):
     tags: list[str] = []
     time_limit_s: float | None = Field(default=None, gt=0)
     memory_limit_mib: int | None = Field(default=None, gt=0)
+
+    @field_validator("tests", mode="before")
+    @classmethod
+    def _tests_by_kind(cls, tests: Any, info: ValidationInfo) -> Any:
+        kind = info.data.get("kind")
+        if kind == "program" and tests is _NOT_GIVEN:
+            raise PydanticCustomError("missing", "Field required")
+        if kind == "program" and tests == []:
+            raise PydanticCustomError("too_short", "List should have at least 1 item after validation, not 0")
+        if kind == "completion" and tests:
+            raise PydanticCustomError("no_tests", "Must be empty: completions are compared with the reference")
+        return tests
+
+    @model_validator(mode="after")
+    def _something_held_back(self) -> "Problem":
+        if self.kind == "completion" and not (self.starter_code.strip() and self.reference):
+            raise PydanticCustomError(
+                "held_back", "A completion needs a `starter_code` (the head of a file) and a `reference` (the file)"
+            )
+        if self.kind == "completion" and not all(
+            known.startswith(self.starter_code) and known[len(self.starter_code) :].strip() for known in self.reference
+        ):
+            raise PydanticCustomError(
+                "held_back", "Each `reference` of a completion must begin with its `starter_code`, and go on"
+            )
+        return self
+
+    @property
+    def held_back(self) -> list[str]:
+        """What a completion is compared with: each reference behind the starter code; empty for other problems."""
+        return [known[len(self.starter_code) :] for known in self.reference] if self.kind == "completion" else []
 
 
 class Candidate(Record):
@@ -132,11 +175,20 @@ class Metrics(Record):
     """1 - mean similarity to the problem's other distinct candidates, in [0, 1]."""
 
 
+class Match(Record):
+    """How near a completion comes to the held-back text; the best over its problem's references."""
+
+    exact: bool
+    """The same, but for blanks at the ends of lines and blank lines around it."""
+    edit_similarity: float
+    """1 - Levenshtein distance / length of the longer, over characters, in [0, 1]."""
+
+
 class Annotated(Candidate):
     """A candidate with its verdict. Booleans are null where we could not find out."""
 
     passed: bool | None
-    """All shown and reward tests pass."""
+    """All shown and reward tests pass; null for every candidate of a problem without tests."""
     passed_hidden: bool | None
     """All hidden tests pass; null when there are none."""
     passed_all: bool | None
@@ -150,8 +202,14 @@ class Annotated(Candidate):
     level: str = ""
     """Sandbox level the verdict was found at."""
     metrics: Metrics | None = None
+    match: Match | None = None
+    """Of a problem without tests; where there are some, it is not written."""
     rewards: dict[str, float | None] = {}
     reward: float | None = None
+
+    @model_serializer(mode="wrap")
+    def _a_match_where_there_is_one(self, serialize: Any) -> dict[str, Any]:
+        return {key: value for key, value in serialize(self).items() if key != "match" or value is not None}
 
 
 class Pair(Record):
@@ -176,7 +234,7 @@ class Best(Record):
     code: str
     text: str
     passed: bool | None
-    """null: nobody could run it (a demonstration of a prompt without tests)."""
+    """null: nobody could run it (a demonstration of a prompt without tests, a completion)."""
     score: dict[str, float | None]
 
 
@@ -187,7 +245,9 @@ class NBest(Record):
     entry_point: str | None
     prompt: str | list[dict[str, str]]
     best_list: list[Best]
-    num_pass: int
+    num_pass: int | None
+    """null, as `num_fail`: a problem without tests."""
     num_uniq: int
-    num_fail: int
+    """Unlike passing ones; without tests, unlike ones that are good enough."""
+    num_fail: int | None
     fail_uniq: int

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from greenlit.config.completion import CompletionParams
 from greenlit.config.feedback import AiParams, HumanParams
 from greenlit.config.rewards import RewardsParams
 from greenlit.config.scraping import SCRAPED, FetchParams, ScrapeParams
@@ -36,6 +37,8 @@ class DatasetParams(Section):
     """Which edition of the dataset, where it has several (mbpp: full, sanitized)."""
     revision: str | None = None
     """Commit of the hub dataset; null pins the newest one when it is fetched."""
+    completion: CompletionParams = CompletionParams()
+    """Of `completion` alone: which source files, and where they are cut."""
 
 
 class BenchmarkParams(Section):
@@ -194,7 +197,11 @@ class BuildParams(Section):
     n_fails: int = Field(default=5, ge=0)
     """Unlike failures kept per problem in nbest.jsonl."""
     max_pairs: int = Field(default=4, ge=0)
-    """Pairs per problem by execution."""
+    """Pairs per problem by execution; by reward, where problems have no tests."""
+    margin: float = Field(default=0.1, gt=0)
+    """Least difference of the rewards in a pair, where problems have no tests."""
+    least_reward: float = Field(default=0.2, ge=0)
+    """Least reward of a completion that is imitated (n_best of a problem at most), where problems have no tests."""
     shuffle_verdicts: bool = False
     """Placebo: deal each problem's verdicts out among its candidates at random; people and AI judges are left out."""
     human: HumanParams = HumanParams()

@@ -14,11 +14,12 @@ problems, and makes the order of the problems irrelevant by construction.
     three" stands in: with confidence C at most a share q = 1 - (1-C)^(1/n) of all problems differs from v, each by no
     more than the range allows, hence [v - q (v - lowest), v + q (highest - v)].
 
-p-values, two-sided: exact McNemar for greedy (pass or fail), paired sign-flip permutation for pass@k.
+p-values, two-sided: exact McNemar for greedy (pass or fail; exact match), paired sign-flip permutation for pass@k and
+edit similarity.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from greenlit.errors import DataError, MismatchError
+from greenlit.evaluation.matches import GREEDY, METRICS
 from greenlit.evaluation.pass_at_k import pass_at_k_P
 
 EXACT_UP_TO = 14
@@ -145,30 +147,47 @@ def detectable_effect(n_P: ArrayLike, c_P: ArrayLike, confidence: float, power: 
     sampling noise within a problem, mean of p (1-p) / (n-1), it takes the shift as equal everywhere (`low`).
     Problems without samples are left out.
     """
-    from scipy.stats import norm
-
     n_P, c_P = np.asarray(n_P, dtype=np.float64), np.asarray(c_P, dtype=np.float64)
     n_P, c_P = n_P[n_P > 0], c_P[n_P > 0]
-    count = len(n_P)
     rates_P = c_P / n_P
+    noisy_P = n_P > 1
+    noise_P = rates_P[noisy_P] * (1.0 - rates_P[noisy_P]) / (n_P[noisy_P] - 1.0)
+    return detectable_effect_of_means(rates_P, noise_P, confidence, power)
+
+
+def detectable_effect_of_means(
+    values_P: ArrayLike, noise_Q: ArrayLike, confidence: float, power: float = 0.8
+) -> DetectableEffect:
+    """The same for any figure that is a mean over a problem's samples.
+
+    Args:
+        values_P: of every problem.
+        noise_Q: squared standard error of the value, of the problems where it is known.
+    """
+    from scipy.stats import norm
+
+    values_P, noise_Q = np.asarray(values_P, dtype=np.float64), np.asarray(noise_Q, dtype=np.float64)
+    count = len(values_P)
     reach = float(norm.ppf((1.0 + confidence) / 2.0) + norm.ppf(power))
 
     def effect(variance: float) -> float | None:
         return reach * math.sqrt(2.0 * variance / count) if variance > 0.0 else None
 
-    high = effect(float(rates_P.var(ddof=1))) if count > 1 else None
-    noisy_P = n_P > 1
-    within_P = rates_P[noisy_P] * (1.0 - rates_P[noisy_P]) / (n_P[noisy_P] - 1.0)
-    low = effect(float(within_P.mean())) if high is not None and noisy_P.any() else None
+    high = effect(float(values_P.var(ddof=1))) if count > 1 else None
+    low = effect(float(noise_Q.mean())) if high is not None and len(noise_Q) else None
     return DetectableEffect(low if low is None or high is None else min(low, high), high, count, power, confidence)
 
 
 def values_by_problem(problems: Mapping[str, Mapping[str, Any]], metric: str) -> dict[str, float]:
-    """One figure (`pass@k` or `greedy`) of each problem that could be measured, in the order of the task ids.
+    """One figure of each problem that could be measured, in the order of the task ids.
 
     Args:
-        problems: the `problems` table of an evaluation: task_id -> {"n", "c", "greedy"}.
+        problems: the `problems` table of an evaluation: task_id -> {"n", "c", "greedy"}, or what `matches.py` has of
+            problems without tests.
+        metric: `pass@k`, `greedy`, or one of `matches.METRICS`.
     """
+    if metric in METRICS:
+        return {task_id: float(row[metric]) for task_id, row in sorted(problems.items()) if row[metric] is not None}
     if metric == "greedy":
         return {task_id: float(row["greedy"]) for task_id, row in sorted(problems.items()) if row["greedy"] is not None}
     k = int(metric.removeprefix("pass@"))
@@ -184,7 +203,8 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any], split: str) -> 
 
     Returns:
         {"pass@1": {"value", "low", "high", "n", "p"}, ..., "greedy": {...}, "wins": [task_id], "losses": [task_id]};
-        won and lost problems are those whose greedy program changed to passing or to failing.
+        won and lost problems are those whose greedy program changed to passing or to failing (without tests: came
+        nearer to the held-back text, or less near).
 
     Raises:
         MismatchError: the documents were made differently or hold other problems; every difference is named.
@@ -194,13 +214,13 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any], split: str) -> 
     before_rows, after_rows = (_split(document, split)["problems"] for document in (before, after))
     require_same_problems(before_rows, after_rows, split)
     result: dict[str, Any] = {}
-    for metric in metric_names(settings["ks"]):
+    for metric in metrics_of(before):
         old, new = values_by_problem(before_rows, metric), values_by_problem(after_rows, metric)
         both = [task_id for task_id in old if task_id in new]
         change_P = _rounded([new[task_id] - old[task_id] for task_id in both])
         found = interval(change_P, settings["confidence"], settings["resamples"], seed, bounds=(-1.0, 1.0))
         result[metric] = {**found.as_dict(), "p": _p_value(metric, change_P, settings["resamples"], seed)}
-        if metric == "greedy":
+        if metric in {"greedy", GREEDY}:
             result["wins"] = [task_id for task_id, change in zip(both, change_P, strict=True) if change > 0]
             result["losses"] = [task_id for task_id, change in zip(both, change_P, strict=True) if change < 0]
     return result
@@ -209,7 +229,7 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any], split: str) -> 
 def _p_value(metric: str, change_P: NDArray[np.float64], resamples: int, seed: int) -> float | None:
     if len(change_P) == 0:
         return None
-    if metric == "greedy":
+    if metric in {"greedy", "greedy_exact_match"}:
         return mcnemar_p(int((change_P > 0).sum()), int((change_P < 0).sum()))
     return sign_flip_p(change_P, resamples, seed)
 
@@ -219,13 +239,23 @@ def metric_names(ks: list[int]) -> list[str]:
     return [*(f"pass@{k}" for k in sorted(set(ks))), "greedy"]
 
 
+def metrics_of(document: Mapping[str, Any]) -> list[str]:
+    """The figures of an evaluation document, in the order they are shown; the first is what the answer is about."""
+    return list(METRICS) if document.get("kind") == "completion" else metric_names(document["settings"]["ks"])
+
+
+def greedy_metric(names: Iterable[str]) -> str:
+    """Which of an evaluation's figures is that of the likeliest program."""
+    return GREEDY if GREEDY in names else "greedy"
+
+
 def _split(document: Mapping[str, Any], split: str) -> Mapping[str, Any]:
     if split not in document["splits"]:
         raise DataError(f"evaluation of {document['model']}: splits.{split}: is missing")
     return document["splits"][split]
 
 
-COMPARED = ("format", "seed", "prompt_hash", "level", "settings", "limits")
+COMPARED = ("format", "kind", "seed", "prompt_hash", "level", "settings", "limits")
 """Keys of an evaluation document that must be equal before and after."""
 
 

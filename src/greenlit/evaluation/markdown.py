@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from greenlit import jsonl
-from greenlit.evaluation.compare import DetectableEffect
+from greenlit.evaluation.compare import DetectableEffect, greedy_metric
 from greenlit.evaluation.report import (
     COLUMNS,
     Example,
     first_metric,
     headline,
+    is_untested,
     leading_method,
     table_rows,
     table_title,
@@ -25,6 +26,10 @@ from greenlit.types import Annotated, Verdict
 _UNSEEN = (
     "Test was not measured (`evaluate.test` is false in params.yaml): all figures here are of validation, which "
     "choices are made on."
+)
+NO_TESTS = (
+    "The problems have no tests: nothing was run, and `passed` is null for every candidate. The figures say how near "
+    "completions come to the text that stands in the file; they do not say that a completion works.",
 )
 _LINES = 60
 """Lines of a program that are shown."""
@@ -45,6 +50,7 @@ def write_markdown(
     sections = [
         f"# {_text(summary['experiment'])}: before and after",
         headline(summary),
+        *(NO_TESTS if is_untested(summary) else ()),
         *(_comparison(summary, "test") if shown_split(summary) == "test" else [_UNSEEN]),
         *_comparison(summary, "validation"),
         *_headroom(summary),
@@ -74,12 +80,13 @@ def _comparison(summary: Mapping[str, Any], split: str) -> list[str]:
 
 def _headroom(summary: Mapping[str, Any]) -> list[str]:
     metric = first_metric(summary)
+    greedy = greedy_metric(summary["validation"]["baseline"])
     rows = [
-        (method, *("none left" if share is None else f"{share:+.1%}" for share in (found[metric], found["greedy"])))
+        (method, *("none left" if share is None else f"{share:+.1%}" for share in (found[metric], found[greedy])))
         for method, found in summary["headroom_recovered"].items()
     ]
     explained = "the change divided by what the baseline had left to gain (1 - baseline)."
-    return [f"Headroom recovered on {shown_split(summary)}: {explained}", table(("method", metric, "greedy"), rows)]
+    return [f"Headroom recovered on {shown_split(summary)}: {explained}", table(("method", metric, greedy), rows)]
 
 
 def _outcomes(summary: Mapping[str, Any]) -> list[str]:
@@ -100,13 +107,16 @@ def _outcomes(summary: Mapping[str, Any]) -> list[str]:
     errors = shares(sorted({name for one in counted for name in one}), counted)
     more = [
         ("samples", *(str(one["candidates"]["sampled"]) for one in columns.values())),
+        *([("passed", *("null (no tests)" for _ in columns))] if is_untested(summary) else []),
         ("tokens per sample, mean", *(f"{one['tokens_mean']:.1f}" for one in columns.values())),
         ("distinct programs / samples", *(f"{one['unique_ratio']:.3f}" for one in columns.values())),
         ("not measured (sandbox)", *(str(one["candidates"]["unmeasured"]) for one in columns.values())),
     ]
     return [
         "## annotate: what became of the samples",
-        "Verdicts on the shown and reward tests; the figures above count all tests, hidden ones too.",
+        "What is seen without running: there are no tests."
+        if is_untested(summary)
+        else "Verdicts on the shown and reward tests; the figures above count all tests, hidden ones too.",
         table(("verdict", *columns), verdicts),
         *([table(("error class", *columns), errors)] if errors else []),
         table(("", *columns), more),
@@ -116,11 +126,14 @@ def _outcomes(summary: Mapping[str, Any]) -> list[str]:
 def _changed(summary: Mapping[str, Any], examples: Mapping[str, Sequence[Example]]) -> list[str]:
     sections, split = ["## Won and lost problems"], shown_split(summary)
     for method, found in summary["changed"].items():
-        n = split_block(summary, split)["delta"][method]["greedy"]["n"]
-        sections.append(
-            f"{method}: of {n} {split} problems, the greedy program of {len(found['wins'])} changed from failing to "
-            f"passing and of {len(found['losses'])} from passing to failing."
+        deltas = split_block(summary, split)["delta"][method]
+        n, won, lost = deltas[greedy_metric(deltas)]["n"], len(found["wins"]), len(found["losses"])
+        changed = (
+            f"completion of {won} came nearer to the held-back text, and of {lost} less near."
+            if is_untested(summary)
+            else f"program of {won} changed from failing to passing and of {lost} from passing to failing."
         )
+        sections.append(f"{method}: of {n} {split} problems, the greedy {changed}")
         sections += [_example(method, example) for example in examples.get(method, ())]
     return sections
 
@@ -137,28 +150,58 @@ def _example(method: str, example: Example) -> str:
 
 
 def _verdict(row: Annotated) -> str:
+    if row.match is not None:
+        return f"edit similarity {row.match.edit_similarity:.3f}" + (", exact" if row.match.exact else "")
     hidden = "" if row.passed_all or row.verdict != "passed" else " (but not the hidden tests)"
     return f"{row.verdict}{hidden}" + (f", {inline(row.error)}" if row.error else "")
 
 
+_PASS_AT_K = (
+    "pass@1 is the chance that one sample passes all tests of a problem, at the sampling temperature; pass@k that "
+    "at least one of k does (unbiased estimator). greedy is the share of problems whose single most likely program "
+    "passes; training that only sharpens the distribution raises pass@1 but not greedy."
+)
+_SIMILARITY = (
+    "Edit similarity is 1 - Levenshtein distance / length of the longer of two texts, over characters; exact match "
+    "leaves out blanks at line ends. Both compare a completion, up to the end of its block, with the text that was "
+    "held back: the mean over a problem's samples at the sampling temperature; greedy is the likeliest completion. "
+    "What is learnt from (`rewards`) is measured otherwise."
+)
+
+
 def _meaning(summary: Mapping[str, Any]) -> list[str]:
     confidence = summary["confidence"]
+    untested = is_untested(summary)
     lines = [
-        "pass@1 is the chance that one sample passes all tests of a problem, at the sampling temperature; pass@k that "
-        "at least one of k does (unbiased estimator). greedy is the share of problems whose single most likely program "
-        "passes; training that only sharpens the distribution raises pass@1 but not greedy.",
+        _SIMILARITY if untested else _PASS_AT_K,
         f"Intervals are {confidence:.0%} bootstrap intervals over problems ({summary['resamples']} resamples). They "
         "cover the choice of problems and the sampling, not a repetition of the training with another seed.",
-        "p is two-sided and paired by problem: sign-flip permutation for pass@k, exact McNemar for greedy. It is not "
-        "corrected for the number of methods and metrics shown.",
+        f"p is two-sided and paired by problem: sign-flip permutation for {'means' if untested else 'pass@k'}, exact "
+        f"McNemar for {'greedy exact match' if untested else 'greedy'}. It is not corrected for the number of methods "
+        "and metrics shown.",
         f"Choices between methods are made on validation (here: {leading_method(summary)}); {_of_choices(summary)}",
-        f"{effect_sentence(DetectableEffect(**summary['mde']))}.",
+        f"{effect_sentence(DetectableEffect(**summary['mde']), first_metric(summary))}.",
+        *(_of_completions() if untested else _of_tests(summary)),
+    ]
+    return ["## What the numbers mean, and what they do not", "\n".join(f"- {line}" for line in lines)]
+
+
+def _of_tests(summary: Mapping[str, Any]) -> list[str]:
+    return [
         "Tests decide what passes: a program that passes them may still be wrong, and a gain on these problems says "
         "nothing about problems of another kind.",
         f"Programs ran at sandbox level {inline(summary['sandbox_level'] or 'unknown')}. Where the sandbox failed, the "
         "candidate is left out, not counted as failed.",
     ]
-    return ["## What the numbers mean, and what they do not", "\n".join(f"- {line}" for line in lines)]
+
+
+def _of_completions() -> list[str]:
+    return [
+        "There are no tests, and no pass@k. A completion that works may be written otherwise than the file goes on, "
+        "and counts little; one that differs by a sign may not work, and counts much.",
+        "A public file may have been part of what the base model was trained on: then it remembers, and the figures "
+        "before and after are both too high.",
+    ]
 
 
 def _of_choices(summary: Mapping[str, Any]) -> str:
@@ -185,7 +228,8 @@ def _audit(summary: Mapping[str, Any]) -> list[str]:
     return [
         "## prepare: oracle audit",
         "A: the reference passes twice, and the tests catch wrong versions of it. B: it passes, but the tests are weak "
-        "or few, or it is slow. C: there is no reference. Quarantined: not fit to learn from, and not used.",
+        "or few, or it is slow. C: nothing could be checked, for lack of a reference or of tests. Quarantined: not fit "
+        "to learn from, and not used.",
         table(("split", "kept", "A", "B", "C", "quarantined"), rows),
         *([table(("problems", "count"), reasons)] if reasons else []),
     ]

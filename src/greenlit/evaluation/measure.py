@@ -12,12 +12,12 @@ from typing import Any
 from greenlit.config import EvaluateParams, Params
 from greenlit.evaluation.summary import evaluation_document, summarise
 from greenlit.execution.cache import VerdictCache
-from greenlit.execution.judges import Judge
+from greenlit.execution.untested import judge_for
 from greenlit.generation.sample import sample
 from greenlit.grading import annotate
 from greenlit.jsonl import read_rows, write_json, write_rows
 from greenlit.paths import Paths
-from greenlit.problems.files import read_problems
+from greenlit.problems.files import kind_of, read_problems
 from greenlit.stage.hardware import made_with, workers
 from greenlit.stage.progress import progress
 from greenlit.stage.workspace import work_dir
@@ -42,6 +42,7 @@ def measure(model: Path, params: Params, paths: Paths, method: str | None) -> di
     splits = [split for split in splits_of(params.evaluate) if params.methods or paths.problems(split).stat().st_size]
     files = [paths.problems(split) for split in splits]
     problems = {split: read_problems(file) for split, file in zip(splits, files, strict=True)}
+    kind = kind_of(problem for rows in problems.values() for problem in rows.values())
     settings = {"params": params.evaluate.model_dump(), "seed": params.seed}
     with work_dir(label.replace(" ", "_"), settings, [*files, model]) as work:
         candidates = sample(
@@ -54,7 +55,7 @@ def measure(model: Path, params: Params, paths: Paths, method: str | None) -> di
             workers=workers(),
             label=label,
         )
-        with Judge(params.annotate, workers()) as judge, VerdictCache() as cache:
+        with judge_for(kind, params.annotate, workers()) as judge, VerdictCache() as cache:
             print(judge.banner, file=sys.stderr)
             for split in splits:
                 count = len(problems[split]) * (params.evaluate.n + 1)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from greenlit.evaluation.report import is_untested
 from greenlit.evaluation.tables import BASELINE, problem_rows, shown_split, split_block, training_rows
 from greenlit.pictures import MARKERS, PALETTE, picture
 from greenlit.types import Verdict
@@ -21,9 +22,10 @@ _VERDICT_COLOURS = {
     "memory": "#56B4E9",
     "syntax": "#CC79A7",
     "no_code": "#F0E442",
+    "untested": "#BBBBBB",
     "infra": _GREY,
 }
-_HATCHES = dict(zip(_VERDICT_COLOURS, ("", "//", "\\\\", "..", "xx", "--", "++", "oo"), strict=True))
+_HATCHES = dict(zip(_VERDICT_COLOURS, ("", "//", "\\\\", "..", "xx", "--", "++", "", "oo"), strict=True))
 _CURVES_FIRST = ("loss", "reward", "rewards/accuracies", "rewards/margins", "kl", "learning_rate", "grad_norm")
 _PANELS = 6
 
@@ -44,7 +46,7 @@ def plot_pass_at_k(path: Path, summary: Mapping[str, Any]) -> None:
         axes.set_xlim(-0.5, len(metrics) - 0.5)
         axes.set_ylim(-0.02, 1.02)
         axes.grid(axis="y", alpha=0.3)
-        axes.set_ylabel("share of problems")
+        axes.set_ylabel("mean over problems" if is_untested(summary) else "share of problems")
         axes.set_title(f"{summary['experiment']}: {split}, {summary['confidence']:.0%} intervals", fontsize=11)
         axes.legend(frameon=False)
 
@@ -63,28 +65,32 @@ def _point(axes: "Axes", x: float, figure: Mapping[str, Any], series: int, label
 def plot_by_problem(
     path: Path, baseline: Mapping[str, Any], after: Mapping[str, Mapping[str, Any]], split: str
 ) -> None:
-    """Each problem's pass rate before and after; a circle's area tells how many problems share the place."""
+    """Each problem's pass rate (without tests: edit similarity) before and after; a circle's area tells how many
+    problems share the place."""
     rows = problem_rows(baseline, after, split)
+    figure_name = "edit_similarity" if baseline.get("kind") == "completion" else "pass_rate"
+    told = figure_name.replace("_", " ")
+    x_key, y_key = f"baseline_{figure_name}", f"after_{figure_name}"
     with picture(path, 4.2 * len(after), 4.6) as figure:
         panels = figure.subplots(1, len(after), squeeze=False, sharey=True)[0]
         for at, (axes, method) in enumerate(zip(panels, after, strict=True)):
             places = Counter(
-                (row["baseline_pass_rate"], row["after_pass_rate"])
+                (row[x_key], row[y_key])
                 for row in rows
-                if row["method"] == method and None not in (row["baseline_pass_rate"], row["after_pass_rate"])
+                if row["method"] == method and None not in (row[x_key], row[y_key])
             )
             before, later = [x for x, _ in places], [y for _, y in places]
             largest = max(places.values(), default=1)
             sizes = [20 + 380 * count / largest for count in places.values()]
             axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle="--")
             axes.scatter(before, later, s=sizes, color=PALETTE[at % len(PALETTE)], alpha=0.6, edgecolors="black")
-            axes.set(xlim=(-0.08, 1.08), ylim=(-0.08, 1.08), xlabel="pass rate before")
+            axes.set(xlim=(-0.08, 1.08), ylim=(-0.08, 1.08), xlabel=f"{told} before")
             axes.set_box_aspect(1)
             better = sum(n for (x, y), n in places.items() if y > x)
             worse = sum(n for (x, y), n in places.items() if y < x)
             same = places.total() - better - worse
             axes.set_title(f"{method}: {better} better, {worse} worse, {same} same", fontsize=10)
-        panels[0].set_ylabel("pass rate after (above the line: better)")
+        panels[0].set_ylabel(f"{told} after (above the line: better)")
 
 
 def plot_verdicts(path: Path, summary: Mapping[str, Any]) -> None:
@@ -173,10 +179,13 @@ def write_plots(
     split = shown_split(summary)
     plot_by_problem(paths["by_problem"], baseline, after, split)
     plot_verdicts(paths["verdicts"], summary)
+    told, seen = (
+        ("Edit similarity", "What is seen without running") if is_untested(summary) else ("Pass rate", "Verdicts")
+    )
     images = {
         f"{split.capitalize()} figures before and after, with intervals": paths["pass_at_k"],
-        f"Pass rate of each {split} problem before and after": paths["by_problem"],
-        f"Verdicts of the {split} samples before and after": paths["verdicts"],
+        f"{told} of each {split} problem before and after": paths["by_problem"],
+        f"{seen} of the {split} samples before and after": paths["verdicts"],
     }
     if plot_training(paths["training"], logs):
         images["Training curves"] = paths["training"]

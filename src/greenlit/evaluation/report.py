@@ -6,17 +6,18 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from greenlit.errors import DataError
-from greenlit.evaluation.compare import compare, metric_names
+from greenlit.evaluation.compare import compare, greedy_metric, metrics_of
 from greenlit.evaluation.summary import detectable_effect_of, final_split
 from greenlit.evaluation.tables import shown_split, split_block
-from greenlit.types import Annotated
+from greenlit.problems.prompts import statement
+from greenlit.types import Annotated, Problem
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 NOT_MEASURED = "not measured"
 _AUDITED = ("kept", "grades", "quarantined_by_split", "marks", "dropped_by_reason", "quarantined_by_reason")
-_OUTCOMES = ("verdicts", "errors", "tokens_mean", "unique_ratio", "infra", "candidates", "model")
+_OUTCOMES = ("passed", "verdicts", "errors", "tokens_mean", "unique_ratio", "infra", "candidates", "model")
 
 
 def build_summary(
@@ -41,7 +42,8 @@ def build_summary(
 
     Returns:
         the summary; without test, `baseline_test`, `after_test` and `delta` are null, and what else is of the test
-        split (`headroom_recovered`, `changed`, `outcomes`, `mde`) is of validation.
+        split (`headroom_recovered`, `changed`, `outcomes`, `mde`) is of validation. Of problems without tests, `kind`
+        is `completion`, the figures are those of matches.py, and `passed` in the outcomes is null.
 
     Raises:
         MismatchError: an evaluation does not belong to this baseline.
@@ -50,7 +52,8 @@ def build_summary(
     for path in (rl_manifest, *checkpoint.values()):
         if PurePath(path).is_absolute():
             raise DataError(f"report: paths must be relative to the project (found {path})")
-    metrics = metric_names(baseline["settings"]["ks"])
+    metrics = metrics_of(baseline)
+    kind = baseline.get("kind", "program")
     final = final_split(baseline)
     compared = {
         split: {method: compare(baseline, document, split) for method, document in after.items()}
@@ -67,9 +70,13 @@ def build_summary(
         "delta": test["delta"],
         "rl_manifest": rl_manifest,
         "checkpoint": dict(checkpoint),
+        "kind": kind,
         "validation": blocks["validation"],
         "headroom_recovered": {
-            method: {name: _headroom(base[name]["value"], delta[name]["value"]) for name in (metrics[0], "greedy")}
+            method: {
+                name: _headroom(base[name]["value"], delta[name]["value"])
+                for name in (metrics[0], greedy_metric(metrics))
+            }
             for method, delta in deltas.items()
         },
         "changed": {
@@ -113,11 +120,16 @@ def _headroom(base: float | None, gain: float | None) -> float | None:
 
 
 def _outcomes(document: Mapping[str, Any], split: str) -> dict[str, Any]:
-    return {key: document["splits"][split][key] for key in _OUTCOMES}
+    return {key: document["splits"][split].get(key) for key in _OUTCOMES}
+
+
+def is_untested(summary: Mapping[str, Any]) -> bool:
+    """Have the problems no tests?"""
+    return summary.get("kind") == "completion"
 
 
 def first_metric(summary: Mapping[str, Any]) -> str:
-    """The figure the answer is about: pass@1, else the pass@k with the smallest k."""
+    """The figure the answer is about: pass@1, else the pass@k with the smallest k; without tests edit similarity."""
     return next(iter(summary["validation"]["baseline"]))
 
 
@@ -272,23 +284,36 @@ def pick_examples(
     before: Iterable[Annotated],
     after: Iterable[Annotated],
     limit: int,
-    statements: Mapping[str, str],
+    problems: Mapping[str, Problem],
 ) -> list[Example]:
     """The first `limit` won and the first `limit` lost problems by task id: shown as they come, not picked by hand.
 
     Args:
         changed: {"wins", "losses"} of one method of the summary.
         before, after: all candidates of the split that the summary answers with.
-        statements: what each problem asks; may lack some.
+        problems: of that split; of a completion the head of the file stands in the statement, not in the programs.
     """
     wanted = {"won": changed["wins"][:limit], "lost": changed["losses"][:limit]}
     names = {task_id for task_ids in wanted.values() for task_id in task_ids}
     old, new = (
-        {row.task_id: row for row in rows if row.decoding == "greedy" and row.task_id in names}
+        {row.task_id: _without_head(row, problems) for row in rows if row.decoding == "greedy" and row.task_id in names}
         for rows in (before, after)
     )
     return [
-        Example(task_id, outcome, statements.get(task_id, ""), old[task_id], new[task_id])
+        Example(task_id, outcome, _asked(problems.get(task_id)), old[task_id], new[task_id])
         for outcome, task_ids in wanted.items()
         for task_id in task_ids
     ]
+
+
+def _asked(problem: Problem | None) -> str:
+    if problem is None or problem.kind == "program":
+        return statement(problem) if problem else ""
+    return f"{problem.starter_code}\n--- held back ---\n{problem.held_back[0].lstrip(chr(10))}"
+
+
+def _without_head(row: Annotated, problems: Mapping[str, Problem]) -> Annotated:
+    if row.match is None or row.task_id not in problems:
+        return row
+    rest = row.solution.removeprefix(problems[row.task_id].starter_code).lstrip("\n")
+    return row.model_copy(update={"solution": rest})

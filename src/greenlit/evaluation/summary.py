@@ -1,5 +1,7 @@
 """One evaluation: from annotated candidates to pass@k, greedy, verdicts and errors of a split.
 
+Of problems without tests it is edit similarity and exact match instead, see matches.py.
+
 What could not be measured (`passed_all` is null: the sandbox failed) is no failure of the model: such a candidate does
 not count among the samples, and a problem left with fewer than k of them is left out of pass@k and counted in `infra`.
 """
@@ -12,8 +14,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from greenlit.errors import DataError, MismatchError
-from greenlit.evaluation.compare import DetectableEffect, detectable_effect, interval, metric_names, values_by_problem
-from greenlit.types import FORMAT_VERSION, Annotated, Split
+from greenlit.evaluation.compare import (
+    DetectableEffect,
+    detectable_effect,
+    detectable_effect_of_means,
+    interval,
+    metrics_of,
+    values_by_problem,
+)
+from greenlit.evaluation.matches import MatchTally
+from greenlit.types import FORMAT_VERSION, Annotated, Kind, Split
 
 _ERROR_CLASS = re.compile(r"(?:test \d+: )?(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*)\s*(?::|$)")
 
@@ -30,8 +40,10 @@ class _Tally:
     passing: int = 0
     has_greedy: bool = False
     greedy: bool | None = None
+    match: MatchTally = field(default_factory=MatchTally)
 
     def add(self, row: Annotated) -> None:
+        self.match.add(row)
         if row.candidate_idx in self.indices:
             raise DataError(f"{row.task_id}: candidate_idx {row.candidate_idx} stands twice")
         if row.prompt_hash != self.prompt_hash:
@@ -64,7 +76,8 @@ def summarise(rows: Iterable[Annotated], ks: list[int], confidence: float, resam
         rows: sampled and greedy candidates in any order.
 
     Returns:
-        {"pass@1": {"value", "low", "high", "n"}, ..., "greedy": {...}, "infra": {metric: problems left out},
+        {"kind": of the problems, "passed": samples that pass all tests (null without tests),
+        "pass@1": {"value", "low", "high", "n"}, ..., "greedy": {...}, "infra": {metric: problems left out},
         "candidates": {"sampled", "greedy", "unmeasured"}, "verdicts": {"sampled": {verdict: count}, "greedy": {...}}
         (of the shown and reward tests), "errors": {class: count} and "tokens_mean" of the samples, "unique_ratio"
         (distinct programs / samples, within problems), "model", "level", "prompt_hash",
@@ -79,30 +92,40 @@ def summarise(rows: Iterable[Annotated], ks: list[int], confidence: float, resam
     errors: Counter[str] = Counter()
     models: set[str] = set()
     levels: set[str] = set()
+    kinds: set[Kind] = set()
     tokens = 0
     for row in rows:
         tallies.setdefault(row.task_id, _Tally(row.prompt_hash)).add(row)
         verdicts[row.decoding][row.verdict] += 1
         models.add(row.model)
         levels.add(row.level)
+        kinds.add("program" if row.match is None else "completion")
         if row.decoding == "sampled":
             tokens += row.tokens
             if row.error and row.verdict != "failed":  # a wrong answer is no error
                 errors[error_class(row.error)] += 1
-    _require_complete(tallies, models, max(ks))
+    untested = kinds == {"completion"}
+    _require_complete(tallies, models, kinds, 1 if untested else max(ks))
     problems = {
-        task_id: {"n": tally.measured, "c": tally.passing, "greedy": tally.greedy}
+        task_id: tally.match.figures()
+        if untested
+        else {"n": tally.measured, "c": tally.passing, "greedy": tally.greedy}
         for task_id, tally in sorted(tallies.items())
     }
+    kind: Kind = "completion" if untested else "program"
+    names = metrics_of({"kind": kind, "settings": {"ks": ks}})
     samples = sum(tally.sampled for tally in tallies.values())
-    measured = {metric: list(values_by_problem(problems, metric).values()) for metric in metric_names(ks)}
+    measured = {metric: list(values_by_problem(problems, metric).values()) for metric in names}
+    unmeasured = sum(tally.sampled - tally.measured + (tally.greedy is None) for tally in tallies.values())
     return {
+        "kind": kind,
+        "passed": None if untested else sum(tally.passing for tally in tallies.values()),
         **{name: interval(values, confidence, resamples, seed).as_dict() for name, values in measured.items()},
         "infra": {name: len(problems) - len(values) for name, values in measured.items()},
         "candidates": {
             "sampled": samples,
             "greedy": len(tallies),
-            "unmeasured": sum(tally.sampled - tally.measured + (tally.greedy is None) for tally in tallies.values()),
+            "unmeasured": 0 if untested else unmeasured,
         },
         "verdicts": {decoding: _by_count(counts) for decoding, counts in verdicts.items()},
         "errors": _by_count(errors),
@@ -115,11 +138,13 @@ def summarise(rows: Iterable[Annotated], ks: list[int], confidence: float, resam
     }
 
 
-def _require_complete(tallies: Mapping[str, _Tally], models: set[str], k: int) -> None:
+def _require_complete(tallies: Mapping[str, _Tally], models: set[str], kinds: set[Kind], k: int) -> None:
     if not tallies:
         raise DataError("evaluation: no candidates", hint="run the stage that samples them: `dvc repro`")
     if len(models) > 1:
         raise DataError(f"evaluation: candidates of more than one model ({', '.join(sorted(models))})")
+    if len(kinds) > 1:
+        raise DataError("evaluation: candidates of problems with tests and of problems without")
     for task_id, tally in sorted(tallies.items()):
         if tally.sampled < k:
             raise DataError(f"{task_id}: pass@{k} is undefined with fewer than {k} samples (found {tally.sampled})")
@@ -148,13 +173,17 @@ def evaluation_document(
         limits: the `annotate` section: a program that was given more time may pass where another failed.
 
     Raises:
-        DataError: the splits were answered by different models.
+        DataError: the splits were answered by different models, or are of two kinds of problems.
     """
     models = {split["model"] for split in splits.values()}
+    kinds = {split.get("kind", "program") for split in splits.values()}
+    if len(kinds) != 1:
+        raise DataError("evaluation: one split's problems have tests, and another one's have none")
     if len(models) != 1:
         raise DataError(f"evaluation: splits answered by other models ({', '.join(sorted(models))})")
     return {
         "format": FORMAT_VERSION,
+        "kind": kinds.pop(),
         "model": models.pop(),
         "prompt_hash": _hash_of({name: split["prompt_hash"] for name, split in splits.items()}),
         "level": "+".join(sorted({split["level"] for split in splits.values()} - {""})),
@@ -175,7 +204,7 @@ def flat_figures(document: Mapping[str, Any]) -> dict[str, float | int | None]:
     flat: dict[str, float | int | None] = {}
     for split, figures in sorted(document["splits"].items(), key=lambda item: item[0] != "test"):
         prefix = "" if split == "test" else f"{split}_"
-        for metric in metric_names(document["settings"]["ks"]):
+        for metric in metrics_of(document):
             found = figures[metric]
             flat[f"{prefix}{metric}"] = found["value"]
             flat |= {f"{prefix}{metric}_{key}": found[key] for key in ("low", "high", "n")}
@@ -197,20 +226,22 @@ def final_split(document: Mapping[str, Any]) -> Split:
 
 
 def detectable_effect_of(document: Mapping[str, Any], split: str) -> DetectableEffect:
-    """The effect on pass@1 that this baseline allows to see; see `compare.detectable_effect`."""
+    """The effect on the first figure that this baseline allows to see; see `compare.detectable_effect`."""
     rows = document["splits"][split]["problems"].values()
+    if document.get("kind") == "completion":
+        noise = [row["variance"] / row["n"] for row in rows if row["variance"] is not None]
+        return detectable_effect_of_means(
+            [row["edit_similarity"] for row in rows], noise, document["settings"]["confidence"]
+        )
     return detectable_effect([row["n"] for row in rows], [row["c"] for row in rows], document["settings"]["confidence"])
 
 
-def effect_sentence(effect: DetectableEffect) -> str:
+def effect_sentence(effect: DetectableEffect, metric: str = "pass@1") -> str:
     """The detectable effect as one line to print before training starts."""
     if effect.high is None:
-        return (
-            f"Detectable change of pass@1: not known; the baseline's {effect.n} problems show no spread in their "
-            "pass rates"
-        )
+        return f"Detectable change of {metric}: not known; the baseline's {effect.n} problems show no spread in it"
     between = f"between {effect.low:.3f} and {effect.high:.3f}" if effect.low is not None else f"{effect.high:.3f}"
     return (
-        f"Detectable change of pass@1: {between} (power {effect.power:.0%}, confidence {effect.confidence:.0%}, "
+        f"Detectable change of {metric}: {between} (power {effect.power:.0%}, confidence {effect.confidence:.0%}, "
         f"n = {effect.n} problems); smaller gains will mostly drown in noise"
     )

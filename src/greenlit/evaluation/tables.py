@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from greenlit import jsonl
+from greenlit.evaluation.matches import METRICS
 from greenlit.types import Split
 
 SPLITS = ("validation", "test")
@@ -14,7 +15,10 @@ BASELINE = "baseline"
 
 
 def pass_at_k_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per method (the baseline first), split and k; k is `greedy` for the greedy program."""
+    """One row per method (the baseline first), split and k; k is `greedy` for the greedy program.
+
+    Without tests there is no k, and the figure's name stands there.
+    """
     rows: list[dict[str, Any]] = []
     for split in SPLITS:
         if split == "test" and shown_split(summary) != "test":
@@ -45,21 +49,29 @@ def problem_rows(
 ) -> list[dict[str, Any]]:
     """One row per method and problem; a rate or verdict that could not be measured is null."""
     before_rows = baseline["splits"][split]["problems"]
+    untested = baseline.get("kind") == "completion"
     rows = []
     for method, document in after.items():
         after_rows = document["splits"][split]["problems"]
         for task_id, before in sorted(before_rows.items()):
-            rows.append(
-                {
-                    "task_id": task_id,
-                    "method": method,
-                    "baseline_pass_rate": _rate(before),
-                    "after_pass_rate": _rate(after_rows[task_id]),
-                    "greedy_before": before["greedy"],
-                    "greedy_after": after_rows[task_id]["greedy"],
-                }
-            )
+            row = after_rows[task_id]
+            figures = _matches(before, row) if untested else _passes(before, row)
+            rows.append({"task_id": task_id, "method": method, **figures})
     return rows
+
+
+def _passes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "baseline_pass_rate": _rate(before),
+        "after_pass_rate": _rate(after),
+        "greedy_before": before["greedy"],
+        "greedy_after": after["greedy"],
+    }
+
+
+def _matches(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    sides = {"baseline": before, "after": after}
+    return {f"{side}_{name}": row[name] for name in METRICS for side, row in sides.items()}
 
 
 def _rate(row: Mapping[str, Any]) -> float | None:
@@ -109,12 +121,10 @@ def write_tables(
         logs: rows of results/<experiment>/<method>/logs/training_log.jsonl by method.
     """
     training = training_rows(logs)
+    by_problem = problem_rows(baseline, after, shown_split(summary))
     tables = {
         "pass_at_k": (pass_at_k_rows(summary), ("method", "split", "k", "value", "low", "high", "n")),
-        "by_problem": (
-            problem_rows(baseline, after, shown_split(summary)),
-            ("task_id", "method", "baseline_pass_rate", "after_pass_rate", "greedy_before", "greedy_after"),
-        ),
+        "by_problem": (by_problem, tuple(by_problem[0])),
         "training": (training, tuple(training[0]) if training else ("method", "step")),
     }
     paths = []

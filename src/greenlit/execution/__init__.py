@@ -24,6 +24,7 @@ worker.py       one judge process: takes jobs, runs their candidates on its lane
 pool.py         the worker processes, seen from the main process
 link.py         messages between the two
 judges.py       what the rest of Greenlit calls; known.py is what it keeps of problems, judgement.py what it answers
+untested.py     what answers instead where problems have no tests
 api.py          `judge(problems, candidates)`: the few lines that other people's code needs
 intake.py       what people hand in -> problems and programs
 cache.py        judgements found before, in a file

@@ -18,7 +18,8 @@ from greenlit.errors import ConfigError, DataError
 from greenlit.execution.cache import VerdictCache, judged
 from greenlit.execution.intake import ProblemIndex, index_problems, program_of, task_id_of
 from greenlit.execution.judgement import Judgement
-from greenlit.execution.judges import Judge
+from greenlit.execution.untested import judge_for
+from greenlit.problems.files import kind_of
 from greenlit.stage import hardware
 from greenlit.types import Problem
 
@@ -60,7 +61,7 @@ def judge(
 def _judgements(
     index: ProblemIndex, candidates: Iterable[Any], params: AnnotateParams, workers: int, cache: Path | None
 ) -> Iterator[Judgement]:
-    with Judge(params, workers) as open_judge:
+    with judge_for(kind_of(index), params, workers) as open_judge:
         jobs = (_job(index, place, candidate) for place, candidate in enumerate(candidates))
         if cache is None:
             yield from open_judge.judge_all(jobs)

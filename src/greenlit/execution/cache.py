@@ -32,6 +32,7 @@ from pydantic_core import to_jsonable_python
 from greenlit.config import AnnotateParams
 from greenlit.execution.judgement import Judgement, TestResult
 from greenlit.execution.judges import Judge
+from greenlit.execution.untested import Untested
 from greenlit.stage.workspace import WORK, sha256_tree
 from greenlit.types import Problem
 
@@ -150,13 +151,17 @@ class VerdictCache(AbstractContextManager):
             self._file = None
 
 
-def judged(judge: Judge, jobs: Iterable[tuple[Problem, str]], cache: VerdictCache | None) -> Iterator[Judgement]:
+def judged(
+    judge: Judge | Untested, jobs: Iterable[tuple[Problem, str]], cache: VerdictCache | None
+) -> Iterator[Judgement]:
     """As `judge.judge_all`, but only what the cache does not know is run; without a cache, everything.
+
+    Of problems without tests nothing is run, and nothing kept.
 
     The order is that of the jobs. Read ahead is what the judge reads ahead, and at most HITS_AHEAD known ones: at such
     a long run of them the judge is let run empty, which costs nothing while nothing is to be run.
     """
-    if cache is None:
+    if cache is None or isinstance(judge, Untested):
         yield from judge.judge_all(jobs)
         return
     source = iter(jobs)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from greenlit.config import AnnotateParams
-from greenlit.errors import ConfigError, SandboxError
+from greenlit.errors import ConfigError, DataError, SandboxError
 from greenlit.execution.cache import VerdictCache, engine_version, judged, problem_key
 from greenlit.execution.intake import ProblemIndex
 from greenlit.execution.judgement import Judgement
@@ -20,6 +20,7 @@ from greenlit.execution.judges import Judge
 from greenlit.grade.figures import Tally
 from greenlit.grade.partial import PartialRows, partial_rows
 from greenlit.grade.sources import Sample, count_samples, read_samples
+from greenlit.problems.files import kind_of
 from greenlit.stage.progress import progress
 from greenlit.stage.workspace import sha256_file
 from greenlit.types import FORMAT_VERSION, Problem
@@ -46,6 +47,11 @@ def grade(work: Assignment, ks: Sequence[int], workers: int, cache: Path | None)
         ConfigError, DataError: something is wrong with what was handed in; told before anything runs.
         WorldError: the disk or the sandbox failed.
     """
+    if kind_of(work.problems) == "completion":
+        raise DataError(
+            "problems: have no tests (kind: completion), so that no program could be said to pass",
+            hint="`baseline` and `evaluate` measure how near completions come to the held-back text",
+        )
     total = count_samples(work.samples, work.problems)
     with (
         _opened(work.params, workers) as judge,

@@ -2,14 +2,15 @@
 
     round k becomes the best when the paired difference of pass@1, round k - best so far, has its interval above 0
 
-The base is round 0 and the best to begin with. So a tie goes to the earlier one, and the base may win. Every round is
-one more look at validation, which flatters the winner a little; the figure to believe is that of test.
+(of edit similarity, where problems have no tests). The base is round 0 and the best to begin with. So a tie goes to
+the earlier one, and the base may win. Every round is one more look at validation, which flatters the winner a little;
+the figure to believe is that of test.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from greenlit.evaluation.compare import compare, metric_names
+from greenlit.evaluation.compare import compare, metrics_of
 
 SPLIT = "validation"
 
@@ -31,7 +32,7 @@ class Choice:
     @property
     def metrics(self) -> list[str]:
         """The figures of a round; the first decides."""
-        return metric_names(self.documents[0]["settings"]["ks"])
+        return metrics_of(self.documents[0])
 
     @property
     def without_gain(self) -> int:

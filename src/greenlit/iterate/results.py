@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from greenlit.evaluation.compare import compare
+from greenlit.evaluation.compare import compare, greedy_metric
 from greenlit.evaluation.report import change_text, direction, figure_text, p_text
 from greenlit.iterate.choosing import SPLIT, Choice
 from greenlit.iterate.plan import Model, Plan, Step
@@ -104,7 +104,7 @@ def _cells(found: Mapping[str, Any], one: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         _called(one["round"]),
         figure_text(figures[found["metric"]]),
-        figure_text(figures["greedy"]).partition(" [")[0],
+        figure_text(figures[greedy_metric(figures)]).partition(" [")[0],
         change_text(change[found["metric"]]) if change else "",
         _called(one["against"]) if change else "",
         ", ".join(f"{count:,} {what}" for what, count in (one["learnt_from"] or {}).items()),

@@ -9,13 +9,16 @@ from typing import Any
 from greenlit.errors import DataError
 from greenlit.evaluation.pass_at_k import pass_at_k_P
 from greenlit.stage.workspace import sha256_file
-from greenlit.types import FORMAT_VERSION, Annotated, Pair
+from greenlit.types import FORMAT_VERSION, Annotated, Kind, Pair
 
 
 class Counts:
     """Collects what the manifest says about candidates and pairs, problem by problem."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Kind = "program") -> None:
+        self.kind = kind
+        self.similarities: list[float] = []
+        self.exact = 0
         self.problems = 0
         self.candidates = 0
         self.verdicts: Counter[str] = Counter()
@@ -36,6 +39,9 @@ class Counts:
         self.truncated += sum(row.finish_reason == "length" for row in rows)
         graded = [row for row in rows if row.passed is not None]
         self.pass_counts.append((len(graded), sum(row.passed is True for row in graded)))
+        matches = [row.match for row in rows if row.match is not None]
+        self.similarities.extend(match.edit_similarity for match in matches)
+        self.exact += sum(match.exact for match in matches)
         self.pairs_per_problem.append(len(pairs))
         self.reasons.update(pair.reason for pair in pairs)
         tokens = {row.candidate_idx: row.tokens for row in rows}
@@ -66,6 +72,12 @@ class Counts:
         if self.others or any(self.pairs_per_problem):
             return None
         told = ", ".join(f"{count} {verdict}" for verdict, count in self.verdicts.most_common())
+        if self.kind == "completion":
+            return (
+                "no pairs: no problem has two unlike completions whose rewards lie build.margin apart, each ended by "
+                f"itself ({told}; {self.truncated} truncated)\nhint: sample more (generate.n), raise "
+                "generate.max_new_tokens if many are truncated, or lower build.margin"
+            )
         graded, passing = (sum(counts) for counts in zip(*self.pass_counts, strict=True))
         if not passing:
             why = "no candidate passes, so that neither DPO nor SFT has anything to learn from"
@@ -92,22 +104,35 @@ def figures(made: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def manifest(counts: Counts, settings: dict[str, Any], inputs: dict[str, Path], sandbox_level: str) -> dict[str, Any]:
-    """The manifest as a JSON-able dict; pass@k is of the train split, over shown and reward tests."""
+    """The manifest as a JSON-able dict; pass@k is of the train split, over shown and reward tests.
+
+    Without tests there is none, and what counts passing candidates is null.
+    """
     n_P, c_P = zip(*counts.pass_counts, strict=True)
     ks = [k for k in (1, 2, 4, 8, 16, 32, 64) if min(n_P) >= k]
+    untested = counts.kind == "completion"
+    train_figures: dict[str, Any] = (
+        {
+            "train_edit_similarity": round(fmean(counts.similarities), 6),
+            "train_exact_match": round(counts.exact / len(counts.similarities), 6),
+        }
+        if untested
+        else {"train_pass@k": {str(k): round(float(pass_at_k_P(n_P, c_P, k).mean()), 6) for k in ks}}
+    )
     return {
         "format": FORMAT_VERSION,
+        "kind": counts.kind,
         "settings": settings,
         "inputs_sha256": {name: sha256_file(path) for name, path in inputs.items()},
         "sandbox_level": sandbox_level,
         "problems": counts.problems,
         "problems_with_pairs": sum(bool(n) for n in counts.pairs_per_problem),
-        "problems_all_pass": sum(c == n > 0 for n, c in counts.pass_counts),
-        "problems_none_passes": sum(c == 0 for _, c in counts.pass_counts),
+        "problems_all_pass": None if untested else sum(c == n > 0 for n, c in counts.pass_counts),
+        "problems_none_passes": None if untested else sum(c == 0 for _, c in counts.pass_counts),
         "candidates": counts.candidates,
         "verdicts": dict(sorted(counts.verdicts.items())),
         "truncated": counts.truncated,
-        "train_pass@k": {str(k): round(float(pass_at_k_P(n_P, c_P, k).mean()), 6) for k in ks},
+        **train_figures,
         "pairs": sum(counts.pairs_per_problem) + counts.others,
         "pairs_by_reason": dict(sorted(counts.reasons.items())),
         "length_bias": counts.length_bias(),

@@ -2,11 +2,40 @@
 
 Programs that are equal up to variable names count once (alpha-normalised AST). Truncated completions and candidates
 without a verdict take no part.
+
+Completions of problems without tests neither pass nor fail. They are ranked by reward, and the best are kept which earn
+at least `build.least_reward`. What is learnt of them is what the extractor took, up to the end of the block; one that
+ran out of tokens takes no part, unless its block had ended before.
 """
 
 from collections.abc import Iterable, Sequence
 
 from greenlit.types import Annotated, Best, Metrics, NBest, Problem
+
+
+def learnt(problem: Problem, row: Annotated, chat: bool) -> str:
+    """What a model is to write: the completion as it was written; of a text that goes on with a file, what counts."""
+    if problem.kind == "program" or chat:
+        return row.text
+    return row.solution.removeprefix(problem.starter_code)
+
+
+def by_reward(problem: Problem, rows: Iterable[Annotated], chat: bool) -> list[Annotated]:
+    """Unlike completions of a problem without tests that came to an end, the highest reward first."""
+    usable = [
+        row
+        for row in rows
+        if row.reward is not None
+        and row.solution
+        and row.metrics is not None
+        and (row.finish_reason == "eos" or (not chat and len(learnt(problem, row, chat)) < len(row.text)))
+    ]
+    return _unlike(sorted(usable, key=lambda row: (-_reward(row), row.tokens, row.candidate_idx)))
+
+
+def _reward(row: Annotated) -> float:
+    assert row.reward is not None  # `by_reward` saw to it
+    return row.reward
 
 
 def eligible(row: Annotated) -> bool:
@@ -58,22 +87,31 @@ def n_best(
     passes: int,
     fails: int,
     shown_by_people: Sequence[Best] = (),
+    least_reward: float = 0.0,
 ) -> NBest:
-    """The row of nbest.jsonl: at most `passes` passing and `fails` failing candidates, demonstrations before them."""
-    passing, failing = ranked(rows)
+    """The row of nbest.jsonl: at most `passes` passing and `fails` failing candidates, demonstrations before them.
+
+    Args:
+        least_reward: of a completion without tests.
+    """
+    chat = not isinstance(prompt, str)
+    if problem.kind == "completion":
+        passing, failing = [row for row in by_reward(problem, rows, chat) if _reward(row) >= least_reward], []
+    else:
+        passing, failing = ranked(rows)
     return NBest(
         id=problem.task_id,
         entry_point=problem.entry_point,
         prompt=prompt,
-        best_list=[*shown_by_people, *(_entry(row) for row in [*passing[:passes], *failing[:fails]])],
-        num_pass=sum(row.passed is True for row in rows),
+        best_list=[*shown_by_people, *(_entry(problem, row, chat) for row in [*passing[:passes], *failing[:fails]])],
+        num_pass=sum(row.passed is True for row in rows) if problem.tests else None,
         num_uniq=len(passing),
-        num_fail=sum(row.passed is False for row in rows),
+        num_fail=sum(row.passed is False for row in rows) if problem.tests else None,
         fail_uniq=len(failing),
     )
 
 
-def _entry(row: Annotated) -> Best:
+def _entry(problem: Problem, row: Annotated, chat: bool) -> Best:
     metrics = _metrics(row)
     score = {
         "loc": metrics.loc,
@@ -83,4 +121,10 @@ def _entry(row: Annotated) -> Best:
         "novelty": metrics.novelty,
         "reward": row.reward,
     }
-    return Best(candidate_idx=row.candidate_idx, code=row.solution, text=row.text, passed=bool(row.passed), score=score)
+    return Best(
+        candidate_idx=row.candidate_idx,
+        code=row.solution,
+        text=learnt(problem, row, chat),
+        passed=row.passed,
+        score=score,
+    )

@@ -7,7 +7,8 @@ from greenlit.config import AnnotateParams
 from greenlit.execution.cache import VerdictCache, judged
 from greenlit.execution.cheats.gate import refuse_forgeable
 from greenlit.execution.judgement import Judgement
-from greenlit.execution.judges import Judge
+from greenlit.execution.untested import judge_for
+from greenlit.problems.files import kind_of
 from greenlit.stage.hardware import workers
 from greenlit.types import Problem
 
@@ -20,7 +21,8 @@ def run_programs(jobs: Sequence[tuple[Problem, str]], limits: AnnotateParams) ->
     """
     if not jobs:
         return []
-    with Judge(limits, workers()) as judge, VerdictCache() as cache:
+    kind = kind_of(problem for problem, _ in jobs)
+    with judge_for(kind, limits, workers()) as judge, VerdictCache() as cache:
         print(judge.banner, file=sys.stderr)
         refuse_forgeable(judge)
         return list(judged(judge, jobs, cache))

@@ -39,7 +39,7 @@ class Adapter:
     evaluation_only: bool = False
     """All its problems are test problems: nothing may learn from them."""
     composed: bool = False
-    """Its statements are composed from shared phrases: runs of words that two of them share mean nothing."""
+    """Its statements are composed of what many share (phrases, licences): runs of words in two of them mean nothing."""
 
 
 def adapter_for(params: DatasetParams) -> Adapter:
@@ -180,6 +180,27 @@ def _one_edition(params: DatasetParams) -> None:
         raise ConfigError(f"params.yaml: dataset.variant: {params.name} has one edition (found {params.variant!r})")
 
 
+def _fetch_completion(params: DatasetParams, folder: Path) -> dict[str, Any]:
+    """The first rows of a local file, or of a stream from the hub."""
+    from greenlit.problems.completion.hub import HUB_IDS, first_rows, hub_rows
+
+    variant = params.variant or next(iter(HUB_IDS))
+    if variant not in HUB_IDS:
+        raise ConfigError(
+            f"params.yaml: dataset.variant: must be one of {', '.join(HUB_IDS)} (found {params.variant!r})"
+        )
+    rows, facts = first_rows(params) if params.path is not None else hub_rows(variant, params)
+    with atomic_write(folder / "rows.jsonl") as stream:
+        stream.writelines(rows)
+    return facts
+
+
+def _load_completion(folder: Path, params: DatasetParams, limits: Limits, seed: int) -> Iterator[Problem | Dropped]:
+    from greenlit.problems.completion import load_completion
+
+    return _rows_of(lambda rows: load_completion(rows, params.completion))(folder, params, limits, seed)
+
+
 def _rows_of(
     load: Callable[[Iterable[dict[str, Any]]], Iterator[Problem | Dropped]], beside: tuple[str, ...] = ()
 ) -> Callable[..., Any]:
@@ -231,4 +252,5 @@ ADAPTERS: Mapping[str, Adapter] = {
     "apps": Adapter(_fetch_apps, _rows_of(load_apps)),
     "taco": Adapter(_from_hub("likaixin/TACO-verified"), _rows_of(load_taco)),
     "leetcode": Adapter(_from_hub("newfacade/LeetCodeDataset"), _rows_of(load_leetcode)),
+    "completion": Adapter(_fetch_completion, _load_completion, composed=True),
 }

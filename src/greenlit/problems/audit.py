@@ -82,8 +82,7 @@ class Audit:
             return
         self._kept[case.split, case.grade or ""] += 1
         self._marks.update(case.marks)
-        known = "no_reference" if case.reference is None else "reference_passes"
-        self._counts.update({known: 1, "killed": case.killed, "survived": len(case.survived)})
+        self._counts.update({_known(case): 1, "killed": case.killed, "survived": len(case.survived)})
         row_text = json.dumps(_row(case), ensure_ascii=False)
         self._file.execute("INSERT INTO kept VALUES (NULL, ?, ?)", (task_id, row_text))
 
@@ -103,6 +102,7 @@ class Audit:
             "marks": dict(sorted(self._marks.items())),
             "reference_passes": self._counts["reference_passes"],
             "no_reference": self._counts["no_reference"],
+            "no_tests": self._counts["no_tests"],
             "mutants": {"killed": self._counts["killed"], "survived": self._counts["survived"]},
             "leaks": {
                 **self.checked,
@@ -139,6 +139,13 @@ def audit_figures(found: Mapping[str, Any]) -> dict[str, Any]:
         "dropped": sum(found["dropped_by_reason"].values()),
         "reference_passes": found["reference_passes"],
     }
+
+
+def _known(case: Case) -> str:
+    """What there was to check a kept problem with."""
+    if case.reference is not None:
+        return "reference_passes"
+    return "no_reference" if case.problem.tests else "no_tests"
 
 
 def _joined(reason: str, detail: str) -> str:

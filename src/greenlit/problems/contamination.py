@@ -123,7 +123,9 @@ def family_of(name: str) -> str | None:
 
 
 def statement_of(problem: Problem) -> str:
-    """What is asked: the prompt, or the docstring of the starter code where that is longer."""
+    """What is asked: the prompt, or the docstring of the starter code where that is longer; of a file its head."""
+    if problem.kind == "completion":
+        return problem.starter_code
     tree = parse(problem.starter_code) if '"""' in problem.starter_code or "'''" in problem.starter_code else None
     written = [ast.get_docstring(node) or "" for node in ast.walk(tree) if _is_function(node)] if tree else []
     return max([problem.prompt, *written[-1:]], key=len)
@@ -300,7 +302,7 @@ class EvaluationSide(AbstractContextManager):
             "against": self.sizes,
             "not_checked": [
                 *(f"against {name} (prepare.benchmarks has none)" for name in missing),
-                *([] if self.ngrams else ["runs of words: statements here are composed from shared phrases"]),
+                *([] if self.ngrams else ["runs of words: statements here are composed of what many share"]),
             ],
         }
 

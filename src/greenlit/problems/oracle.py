@@ -9,7 +9,10 @@ A   passes twice, and its tests catch at least `prepare.kill_share` of the mutan
 B   passes twice, with a mark: `weak tests` (a lower score), `few tests` (under `prepare.min_tests`), `slow` (the
     reference takes more than `prepare.slow_share` of the most that a candidate may: a right but slower program fails),
     `no mutants` (none asked for, or nothing in it to change), `first reference fails` (another one passes)
-C   no reference: nothing could be checked
+C   nothing could be checked: no reference, or (mark `no tests`) a completion, whose reference no test can run
+
+Of a completion, the reference must be gone on with to the end of its block and no further, as what a model writes is
+cut there, and a Python one must parse.
 
 Not kept, and written to quarantine.jsonl: problems whose tests cannot be judged; whose reference fails; whose reference
 passes only sometimes; whose tests accept every one of at least three mutants.
@@ -28,7 +31,9 @@ from greenlit.execution.cache import VerdictCache, judged
 from greenlit.execution.judgement import Judgement
 from greenlit.execution.judges import Judge
 from greenlit.execution.split import unsplittable
+from greenlit.execution.untested import Untested
 from greenlit.problems.mutants import Mutant, mutants
+from greenlit.problems.prompts import extract
 from greenlit.program_metrics import parse
 from greenlit.stage.progress import Progress
 from greenlit.types import Problem, ScriptTest, Split
@@ -81,7 +86,7 @@ class Case:
 def audit_oracles(
     problems: Iterable[tuple[Split, Problem]],
     params: PrepareParams,
-    judge: Judge,
+    judge: Judge | Untested,
     seed: int,
     cache: VerdictCache | None = None,
     bar: Progress | None = None,
@@ -94,20 +99,35 @@ def audit_oracles(
     """
     cases = [Case(problem, split) for split, problem in problems]
     for case in cases:
+        if case.problem.kind == "completion":
+            _read_references(case)
+            continue
         refused = unsplittable(case.problem)
         if refused:
             case.quarantine("its tests cannot be judged", refused[0])
-    _run_references(cases, judge, cache)
+    _run_references([case for case in cases if case.problem.kind == "program"], judge, cache)
     passing = [case for case in cases if case.reference is not None]
     if bar and len(passing) < len(cases):
         bar.advance(len(cases) - len(passing))
     _run_mutants(passing, params.mutants, judge, seed, cache, bar)
     for case in passing:
+        assert isinstance(judge, Judge)  # nothing passes where nothing is run
         _mark(case, params, judge)
     return cases
 
 
-def _run_references(cases: list[Case], judge: Judge, cache: VerdictCache | None) -> None:
+def _read_references(case: Case) -> None:
+    """Of a completion: what can be found out without running anything."""
+    case.marks.append("no tests")
+    problem = case.problem
+    for known, held_back in zip(problem.reference, problem.held_back, strict=True):
+        if extract(held_back, problem, chat=False).rstrip() != known.rstrip():
+            case.quarantine("its reference goes on behind the end of its block")
+        elif problem.language == "python" and parse(known) is None:
+            case.quarantine("its reference does not parse")
+
+
+def _run_references(cases: list[Case], judge: Judge | Untested, cache: VerdictCache | None) -> None:
     """Find the first reference of each that passes twice; where none does, the first one's fault is the reason."""
     for place in range(REFERENCES):
         waiting = [case for case in cases if _is_open(case) and place < len(case.problem.reference)]
@@ -155,7 +175,12 @@ def _kind(failed: Judgement) -> str:
 
 
 def _run_mutants(
-    cases: list[Case], count: int, judge: Judge, seed: int, cache: VerdictCache | None, bar: Progress | None
+    cases: list[Case],
+    count: int,
+    judge: Judge | Untested,
+    seed: int,
+    cache: VerdictCache | None,
+    bar: Progress | None,
 ) -> None:
     owners: deque[tuple[Case, Mutant]] = deque()
 

@@ -4,16 +4,19 @@ Generation, training and evaluation all call `render`; its hash is stored in eve
 trained on one prompt and measured on another. Everything that a prompt depends on is in the problem, its
 `answer_format` too, which `prepare.answer_format` sets.
 
-Two kinds of problems have a template each: functions (tests that call something) and whole programs (tests that are
-input and output). Each is told to a chat model as a message, and to a base model as the comment that a program
-begins with; phrasing.py has the words of each language. Hidden tests and those of the reward are never in it.
+Three kinds of problems have a template each: functions (tests that call something), whole programs (tests that are
+input and output), and files to go on with (no tests). Functions and programs are told to a chat model as a message,
+and to a base model as the comment that a program begins with; phrasing.py has the words of each language. Hidden tests
+and those of the reward are never in it.
 """
 
 import ast
 import hashlib
 import re
+import textwrap
 from typing import Any
 
+from greenlit.problems.blocks import indentation, least_indentation, rest_of_block, usual_indentation
 from greenlit.problems.phrasing import phrasing_of
 from greenlit.types import AssertTest, CallTest, Problem, StdioTest
 
@@ -26,6 +29,10 @@ ANSWERS = {
     "reasoning": "Reason first, between <reasoning> and </reasoning>. Then answer, between <answer> and </answer>, "
     "with one {name} code block and nothing else.",
 }
+GO_ON = (
+    "Go on with this {language} file where it stops, up to the end of the block that it stops in. Answer with what "
+    "follows, indented as it is to stand there, in one code block and nothing else."
+)
 _FENCE = re.compile(r"```[ \t]*([\w+-]*)[ \t]*\r?\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
 _FUTURE = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\n)*(?:from __future__ import [^\n]*\n\s*)+")
 
@@ -61,7 +68,7 @@ def entry_name(problem: Problem) -> str:
     return re.split(r"[.]", problem.entry_point or "")[-1] if problem.language != "q" else problem.entry_point or ""
 
 
-def kind_of(problem: Problem) -> str:
+def template_of(problem: Problem) -> str:
     """Which template it has: `program` where every test is input and output, else `function`."""
     return "program" if all(isinstance(test, StdioTest) for test in problem.tests) else "function"
 
@@ -72,14 +79,24 @@ def render(problem: Problem, chat: bool) -> str | list[dict[str, str]]:
     Args:
         chat: the tokenizer has a chat template; then a message list is returned, else text that a base model continues.
     """
+    if problem.kind == "completion":
+        return _to_go_on(problem, chat)
     phrasing = phrasing_of(problem.language)
     if not chat and problem.answer_format == "code":
         return f"{phrasing.comment(statement(problem))}{problem.starter_code}"
     fence = phrasing.fences[0]
     starter = f"\n\nStart from:\n```{fence}\n{problem.starter_code.rstrip()}\n```" if problem.starter_code else ""
-    asked = f"{INSTRUCTIONS[kind_of(problem)]} {ANSWERS[problem.answer_format]}".format(name=phrasing.name)
+    asked = f"{INSTRUCTIONS[template_of(problem)]} {ANSWERS[problem.answer_format]}".format(name=phrasing.name)
     text = f"{asked}\n\n{statement(problem)}{starter}"
     return [{"role": "user", "content": text}] if chat else f"{text}\n\n"
+
+
+def _to_go_on(problem: Problem, chat: bool) -> str | list[dict[str, str]]:
+    """A file that stops; a base model is given nothing else."""
+    if not chat:
+        return problem.starter_code
+    asked = GO_ON.format(language=problem.language)
+    return [{"role": "user", "content": f"{asked}\n\n```{problem.language}\n{problem.starter_code.rstrip()}\n```"}]
 
 
 def prompt_hash(prompt: str | list[dict[str, str]]) -> str:
@@ -93,9 +110,12 @@ def extract(text: str, problem: Problem, chat: bool) -> str:
 
     A fenced block wins: the last one that defines the entry point, else the first of the language. Without a fence a
     base model's text is the program, up to where it starts on something else (a new docstring, tests). Of an answer
-    with reasoning only what is in <answer> counts, or comes after </reasoning>.
+    with reasoning only what is in <answer> counts, or comes after </reasoning>. Of a completion it is the whole file:
+    its head, and what goes on with the block that the head stops in.
     """
     text = text.replace("\r\n", "\n")
+    if problem.kind == "completion":
+        return _gone_on(text, problem, chat)
     if problem.answer_format == "reasoning":
         text, chat = answer_in(text), True
     program = _written(text, problem, chat)
@@ -121,6 +141,25 @@ def with_prelude(program: str, prelude: str) -> str:
     first = _FUTURE.match(program)
     start = first.end() if first else 0
     return f"{program[:start]}{prelude.rstrip()}\n\n{program[start:]}"
+
+
+def _gone_on(text: str, problem: Problem, chat: bool) -> str:
+    """The head of a file and what a model wrote behind it, up to the end of its block; empty where that is nothing.
+
+    A chat model answers in a fence, or without one; it may begin with the head again, or at the margin.
+    """
+    head = problem.starter_code
+    if chat:
+        fence = _FENCE.search(text)
+        text = (fence[2] if fence else text).strip("\n")
+        text = text.removeprefix(head.strip("\n")).strip("\n")
+        line_over = head.endswith("\n") or problem.held_back[0].startswith("\n")
+        if line_over and indentation(text) < least_indentation(head):
+            text = textwrap.indent(text, " " * (usual_indentation(head) - indentation(text)))
+        if line_over and not head.endswith("\n"):
+            text = f"\n{text}"
+    body = rest_of_block(head, text)
+    return head + body if body.strip() else ""
 
 
 def _written(text: str, problem: Problem, chat: bool) -> str:

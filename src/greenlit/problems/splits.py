@@ -9,6 +9,7 @@ from greenlit.config import Limits, PrepareParams
 from greenlit.errors import DataError
 from greenlit.execution.cache import VerdictCache
 from greenlit.execution.judges import Judge
+from greenlit.execution.untested import Untested
 from greenlit.problems.audit import Audit
 from greenlit.problems.contamination import EvaluationSide
 from greenlit.problems.oracle import audit_oracles
@@ -25,7 +26,7 @@ AUDITED_TOGETHER, AUDITED_BYTES = 256, 4 << 20
 def split_problems(
     problems: Iterable[Problem | Dropped],
     params: PrepareParams,
-    judge: Judge,
+    judge: Judge | Untested,
     audit: Audit,
     seed: int = 0,
     cache: VerdictCache | None = None,
@@ -55,7 +56,8 @@ def split_problems(
             audit.drop(problem.task_id, "in no split")
         else:
             asked = with_roles(problem, params.shown_tests)
-            spool.add(problem.split, asked.model_copy(update={"answer_format": params.answer_format}))
+            answer_format = params.answer_format if problem.kind == "program" else "code"
+            spool.add(problem.split, asked.model_copy(update={"answer_format": answer_format}))
     with EvaluationSide(ngrams) as measured:
         without_leaks(spool, measured, benchmarks, params.limits, audit)
         audit.checked = measured.facts()

@@ -23,11 +23,16 @@ from greenlit.trackers import mlflow_store
 from greenlit.trackers.mlflow import MlflowReporter
 from greenlit.tracking.origin import git_commit
 from greenlit.tracking.spool import Header, State
+from greenlit.types import Kind
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 HASH_TAG = "merged_sha256"
+MEASURED_BY: Mapping[Kind, str] = {
+    "program": "execution: tests decide what passes",
+    "completion": "likeness to the held-back text: no tests, nothing was run, passed is null",
+}
 _FOLDER = "merged"
 
 
@@ -43,13 +48,15 @@ class Registered:
 
 
 def lineage_tags(
-    inputs: Mapping[str, Path], base: str, seed: int, figures: Mapping[str, Any], root: Path
+    inputs: Mapping[str, Path], base: str, seed: int, figures: Mapping[str, Any], root: Path, kind: Kind = "program"
 ) -> dict[str, str]:
     """The tags every version carries: git commit, hash of each input, base model, seed and figures.
 
     Args:
         inputs: what the model was made from, e.g. {"pairs": assets/rl/starter/pairs.jsonl}; files or folders.
-        figures: pass@k and greedy with their intervals, stored as JSON.
+        figures: pass@k and greedy with their intervals, or what stands for them where there are no tests, stored as
+            JSON.
+        kind: of the problems; `completion` says that nothing was run.
         root: the project's folder, for the git commit.
     """
     return {
@@ -57,6 +64,8 @@ def lineage_tags(
         **{f"{name}_sha256": sha256_path(path) for name, path in inputs.items()},
         "base": base,
         "seed": str(seed),
+        "kind": kind,
+        "measured_by": MEASURED_BY[kind],
         "figures": json.dumps(figures, sort_keys=True),
     }
 

@@ -4,8 +4,8 @@
     reasoning    the same between one `<reasoning>` and one `</reasoning>`, then one `<answer>...</answer>`, and no more
     code_block   after it, exactly one fenced block, closed and not empty
 
-`think` and `code_block` as `format` in params.yaml asks for them, `reasoning` where the problem's prompt does
-(`prepare.answer_format`): https://arxiv.org/abs/2501.12948. It looks at form alone, so it counts for
+`think` and `code_block` as `format` in params.yaml asks for them, `reasoning` and `code_block` where the problem's
+prompt does (`prepare.answer_format`): https://arxiv.org/abs/2501.12948. It looks at form alone, so it counts for
 programs that fail too, unless `only_passing` names it.
 """
 
@@ -30,7 +30,7 @@ def form(samples: Sequence[Sample], params: RewardsParams) -> list[float | None]
 def _of(sample: Sample, params: FormatParams) -> float:
     text = sample.text.replace("\r\n", "\n")
     if sample.problem.answer_format == "reasoning":
-        return _of_reasoning(text, params.code_block)
+        return _of_reasoning(text)
     head, closed, answer = text.rpartition(_CLOSE)
     met = []
     if params.think != "none":
@@ -43,13 +43,11 @@ def _of(sample: Sample, params: FormatParams) -> float:
     return sum(met) / len(met)
 
 
-def _of_reasoning(text: str, code_block: bool) -> float:
+def _of_reasoning(text: str) -> float:
     whole = _REASONED.fullmatch(text)
     once = all(text.count(tag) == 1 for tag in ("<reasoning>", "</reasoning>", "<answer>", "</answer>"))
-    met = [whole is not None and once and bool(whole[1].strip())]
-    if code_block:
-        met.append(_is_one_block(whole[2] if whole else answer_in(text)))
-    return sum(met) / len(met)
+    reasoned = whole is not None and once and bool(whole[1].strip())
+    return (reasoned + _is_one_block(whole[2] if whole else answer_in(text))) / 2
 
 
 def _is_one_block(text: str) -> bool:

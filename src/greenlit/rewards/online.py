@@ -25,13 +25,15 @@ from greenlit.errors import ConfigError, DataError, SandboxError, WorldError
 from greenlit.execution.intake import index_problems
 from greenlit.execution.judgement import Judgement
 from greenlit.execution.judges import Judge
+from greenlit.execution.untested import Untested, judge_for
+from greenlit.problems.files import kind_of
 from greenlit.problems.prompts import extract
-from greenlit.rewards.rating import rate
+from greenlit.rewards.rating import rate, require_rewards
 from greenlit.rewards.sample import Rated, Sample
 from greenlit.rewards.speed import reference_runs, runs_needed, times
 from greenlit.rewards.statistics import Statistics, row, tell_faults
 from greenlit.stage import hardware
-from greenlit.types import AssertTest, Problem
+from greenlit.types import AssertTest, Kind, Problem
 
 
 class OnlineReward:
@@ -64,7 +66,9 @@ class OnlineReward:
             eos_ids: tokens that end a completion.
 
         Raises:
-            ConfigError: `length` would never tell long completions from those that were cut off.
+            ConfigError: `length` would never tell long completions from those that were cut off; a reward asks for
+                tests, and the problems have none.
+            DataError: problems with tests and without.
         """
         longest = rewards.length.max_tokens
         if "length" in rewards.weights and max_new_tokens is not None and longest > max_new_tokens:
@@ -72,6 +76,8 @@ class OnlineReward:
                 f"params.yaml: rewards.length.max_tokens: must be <= max_new_tokens {max_new_tokens} (found {longest})"
             )
         self.problems = index_problems(problems)
+        self.kind = kind_of(self.problems)
+        require_rewards(self.kind, rewards)
         self.limits = limits
         self.rewards = rewards
         self.workers = workers or hardware.workers()
@@ -200,7 +206,7 @@ class OnlineReward:
     def _opened(self) -> "_Desk":
         if self._desk is None or self._desk.owner != os.getpid():  # a fork has none of our threads
             self._lock = threading.Lock()
-            self._desk = _Desk(self.limits, self.workers)
+            self._desk = _Desk(self.kind, self.limits, self.workers)
             self._end = weakref.finalize(self, self._desk.close)  # at exit too
         return self._desk
 
@@ -208,11 +214,12 @@ class OnlineReward:
 class _Desk:
     """The thread that judges, and its judge."""
 
-    def __init__(self, limits: AnnotateParams, workers: int) -> None:
+    def __init__(self, kind: Kind, limits: AnnotateParams, workers: int) -> None:
         self.owner = os.getpid()
+        self.kind = kind
         self.limits, self.workers = limits, workers
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="greenlit-reward")
-        self.judge: Judge | None = None
+        self.judge: Judge | Untested | None = None
         self.closing = False
         self.probes = 0
 
@@ -236,7 +243,7 @@ class _Desk:
             SandboxError: nothing at all can be judged any more.
         """
         if self.judge is None:
-            self.judge = Judge(self.limits, self.workers)
+            self.judge = judge_for(self.kind, self.limits, self.workers)
         problems = {id(sample.problem): sample.problem for sample in samples} if runs else {}
         jobs = [(place, code) for place, problem in problems.items() for code in reference_runs(problem, runs)]
         programs = [(problems[place], code) for place, code in jobs]
@@ -248,7 +255,7 @@ class _Desk:
             replace(sample, judgement=judgement, reference_cpu_s=times(of_reference.get(id(sample.problem), [])))
             for sample, judgement in zip(samples, found[len(jobs) :], strict=True)
         ]
-        if judged and all(judgement.verdict == "infra" for judgement in found):
+        if judged and isinstance(self.judge, Judge) and all(judgement.verdict == "infra" for judgement in found):
             self._probe(self.judge, found[-1])
         return judged
 

@@ -10,7 +10,7 @@ from greenlit.rewards.complexity import complexity
 from greenlit.rewards.custom import custom
 from greenlit.rewards.documentation import documentation
 from greenlit.rewards.form import form
-from greenlit.rewards.hybrid import counted, hybrid
+from greenlit.rewards.hybrid import OF_THE_VERDICT, counted, hybrid, only_passing
 from greenlit.rewards.judge import judge
 from greenlit.rewards.length import length
 from greenlit.rewards.model import model
@@ -21,6 +21,7 @@ from greenlit.rewards.speed import speed
 from greenlit.rewards.style import style
 from greenlit.rewards.syntax import syntax
 from greenlit.rewards.tests import tests
+from greenlit.types import Kind
 
 REWARDS: Mapping[str, Reward] = {
     "tests": tests,
@@ -51,6 +52,24 @@ def rate(samples: Sequence[Sample], params: RewardsParams) -> list[Rated]:
         _rated({name: column[place] for name, column in values.items()}, sample, params)
         for place, sample in enumerate(samples)
     ]
+
+
+def require_rewards(kind: Kind, params: RewardsParams) -> None:
+    """What has a weight must have something to say about problems of this kind.
+
+    Raises:
+        ConfigError: a reward asks whether a program passes, and there are no tests; or nothing else is left.
+    """
+    weighing = [name for name, weight in params.weights.items() if weight > 0]
+    if kind == "program":
+        return
+    asking = [name for name in weighing if name in OF_THE_VERDICT | only_passing(params)]
+    if asking:
+        raise ConfigError(
+            f"params.yaml: rewards.weights.{asking[0]}: asks whether a program passes, and these problems (kind: "
+            "completion) have no tests",
+            hint="weights: {overlap: 0.8, syntax: 0.2}; what counts only for programs that pass cannot count here",
+        )
 
 
 def of_candidates(params: RewardsParams) -> RewardsParams:

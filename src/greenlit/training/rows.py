@@ -28,7 +28,8 @@ def training_rows(params: DpoParams | SftParams, end: str) -> list[dict[str, Any
             if isinstance(params, DpoParams)
             else f"{path}: nothing to learn from (no program passes)",
             hint=f"{path.parent / 'manifest.json'} counts the verdicts: where none passes, sample more (generate.n) or "
-            "start from a stronger model; where all pass, raise generate.temperature or give harder problems",
+            "start from a stronger model; where all pass, raise generate.temperature or give harder problems; where "
+            "there are no tests, lower build.margin or build.least_reward",
         )
     return rows
 
@@ -68,7 +69,7 @@ def _best_programs(path: Path, end: str) -> list[dict[str, Any]]:
     rows = []
     for problem in read_rows(path, NBest):
         for best in problem.best_list:
-            if best.passed or best.candidate_idx is None:  # what fails, `build` has left out of the demonstrations
+            if best.passed is not False:  # null: a demonstration, or a completion that `build` found good enough
                 plain = isinstance(problem.prompt, str)
                 completion = best.text + end if plain else [{"role": "assistant", "content": best.text}]
                 rows.append({"prompt": problem.prompt, "completion": completion})
