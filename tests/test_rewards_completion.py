@@ -12,7 +12,7 @@ from greenlit.execution.untested import untested
 from greenlit.problems.prompts import extract
 from greenlit.rewards.online import OnlineReward
 from greenlit.rewards.overlap import similarity
-from greenlit.rewards.rating import rate, require_rewards
+from greenlit.rewards.rating import of_candidates, rate, require_rewards
 from greenlit.rewards.sample import Rated, Sample
 from greenlit.text_match import match_of
 from greenlit.types import Problem
@@ -160,6 +160,12 @@ def test_rewards_that_ask_for_a_pass_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=message):
         OnlineReward([problem(3)], AnnotateParams(), params)
     require_rewards("completion", RewardsParams.model_validate({"weights": {"overlap": 1.0, name: 0.0}}))
+
+
+def test_candidates_earn_by_overlap_where_only_a_learned_reward_counts() -> None:
+    learned = RewardsParams.model_validate({"weights": {"model": 1.0}})
+    assert of_candidates(learned, "completion").weights == {"overlap": 1.0}
+    assert of_candidates(learned).weights == {"tests": 1.0}
 
 
 @pytest.mark.parametrize("more", [{}, {"length": 0.5, "format": 0.0}])
