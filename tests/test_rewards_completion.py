@@ -184,4 +184,6 @@ def test_the_online_reward_runs_nothing(more: dict[str, Any]) -> None:
     assert {row["passed"] for row in rows} == {None}
     assert [row["verdict"] for row in rows] == ["untested", "no_code", "untested", "untested"]
     assert not any(name.startswith(("pass/", "gap")) for name in figures)
-    assert figures["verdict/untested"] == 0.75
+    assert {name: value for name, value in figures.items() if name.startswith("verdict/")} == {
+        "verdict/untested": 0.75, "verdict/no_code": 0.25, "verdict/syntax": 0.0,
+    }  # fmt: skip
