@@ -49,12 +49,12 @@ def run(
     Returns:
         {"programs", "verdicts": {verdict: count}, "earned": {figure: value}}
     """
-    weighing = of_candidates(rewards or RewardsParams())
     verdicts: Counter[str] = Counter()
     earned = Statistics()
     total = sum(1 for _ in read_lines(candidates))
     known = read_problems(problems)
     kind = kind_of(known.values())
+    weighing = of_candidates(rewards or RewardsParams(), kind)
     require_rewards(kind, weighing)
 
     def rated(samples: Sequence[Sample]) -> list[Rated]:

@@ -12,7 +12,7 @@ from greenlit.execution.untested import untested
 from greenlit.problems.prompts import extract
 from greenlit.rewards.online import OnlineReward
 from greenlit.rewards.overlap import similarity
-from greenlit.rewards.rating import rate, require_rewards
+from greenlit.rewards.rating import of_candidates, rate, require_rewards
 from greenlit.rewards.sample import Rated, Sample
 from greenlit.text_match import match_of
 from greenlit.types import Problem
@@ -162,6 +162,12 @@ def test_rewards_that_ask_for_a_pass_are_refused(name: str) -> None:
     require_rewards("completion", RewardsParams.model_validate({"weights": {"overlap": 1.0, name: 0.0}}))
 
 
+def test_candidates_earn_by_overlap_where_only_a_learned_reward_counts() -> None:
+    learned = RewardsParams.model_validate({"weights": {"model": 1.0}})
+    assert of_candidates(learned, "completion").weights == {"overlap": 1.0}
+    assert of_candidates(learned).weights == {"tests": 1.0}
+
+
 @pytest.mark.parametrize("more", [{}, {"length": 0.5, "format": 0.0}])
 def test_the_online_reward_runs_nothing(more: dict[str, Any]) -> None:
     asked = problem(4)
@@ -178,4 +184,6 @@ def test_the_online_reward_runs_nothing(more: dict[str, Any]) -> None:
     assert {row["passed"] for row in rows} == {None}
     assert [row["verdict"] for row in rows] == ["untested", "no_code", "untested", "untested"]
     assert not any(name.startswith(("pass/", "gap")) for name in figures)
-    assert figures["verdict/untested"] == 0.75
+    assert {name: value for name, value in figures.items() if name.startswith("verdict/")} == {
+        "verdict/untested": 0.75, "verdict/no_code": 0.25, "verdict/syntax": 0.0,
+    }  # fmt: skip

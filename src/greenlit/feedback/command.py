@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from greenlit.config import JudgeParams, Params, load_params
-from greenlit.errors import ConfigError
+from greenlit.errors import ConfigError, DataError
 from greenlit.feedback.calibration import Extent, calibrate, draw, extent_of
 from greenlit.feedback.judge import AiJudge, identity_of
 from greenlit.feedback.permit import calibration_file, lowest_auc
 from greenlit.jsonl import write_json
 from greenlit.pairs.groups import by_problem
 from greenlit.paths import Paths
-from greenlit.problems.files import read_problems
+from greenlit.problems.files import kind_of, read_problems
 from greenlit.stage.hardware import limit_threads, quiet_libraries
 from greenlit.stage.progress import progress
 from greenlit.stage.workspace import sha256_file
@@ -61,7 +61,10 @@ def judges_of(params: Params) -> list[JudgeParams]:
 
 def _calibrate(judge: JudgeParams, params: Params, extent: Extent) -> tuple[JudgeParams, dict[str, Any]]:
     paths = Paths.of(params)
-    samples = draw(by_problem(paths.annotated, read_problems(paths.problems("train"))), extent, params.seed)
+    problems = read_problems(paths.problems("train"))
+    if kind_of(problems.values()) == "completion":
+        raise DataError(f"{paths.problems('train')}: no tests (kind: completion), so no execution to agree with")
+    samples = draw(by_problem(paths.annotated, problems), extent, params.seed)
     with AiJudge(judge) as ai, progress(f"judge {judge.model}", sum(extent_of(samples).values()), "questions") as bar:
         ai.advance = bar.advance
         document = calibrate(ai, samples, paths.dataset, params.seed)

@@ -72,14 +72,14 @@ def require_rewards(kind: Kind, params: RewardsParams) -> None:
         )
 
 
-def of_candidates(params: RewardsParams) -> RewardsParams:
+def of_candidates(params: RewardsParams, kind: Kind = "program") -> RewardsParams:
     """The rewards of `annotate`: all but `model`, which is learnt from what annotate writes.
 
-    Where nothing else has a weight, the tests have.
+    Where nothing else has a weight, the tests have; where there are none, `overlap`.
     """
     weights = {name: weight for name, weight in params.weights.items() if name != "model"}
     if not any(weight for name, weight in weights.items() if name != PENALTY):
-        weights["tests"] = 1.0
+        weights["tests" if kind == "program" else "overlap"] = 1.0
     return params.model_copy(update={"weights": weights})
 
 

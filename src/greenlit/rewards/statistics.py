@@ -10,6 +10,9 @@ from typing import Any, get_args
 from greenlit.rewards.sample import Rated, Sample
 from greenlit.types import Verdict
 
+_UNTESTED = ("syntax", "no_code", "untested")
+_TESTED = tuple(name for name in get_args(Verdict) if name != "untested")
+
 
 @dataclass
 class _Sum:
@@ -41,6 +44,8 @@ class Statistics:
         self.sums: dict[str, _Sum] = {}
         self.verdicts: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
+        self.untested = False
+        """The problems have no tests: no share of completions passes, not even none."""
         self.completions = 0
         self.distinct = 0
 
@@ -61,6 +66,7 @@ class Statistics:
         if sample.judgement is None:
             return
         self.verdicts[sample.judgement.verdict] += 1
+        self.untested = self.untested or sample.problem.kind == "completion"
         self._sum("pass").add(sample.passed)
         if any(test.role == "hidden" for test in sample.problem.tests):
             both = sample.passed is not None and sample.judgement.passed_all is not None
@@ -89,7 +95,7 @@ class Statistics:
                     found[f"{name}/mean"], found[f"{name}/std"] = total.mean, total.std
         for name, count in self.faults.items():
             found[f"rewards/{name}/fault"] = count / self.completions
-        for name in get_args(Verdict):
+        for name in _UNTESTED if self.untested else _TESTED:
             if self.verdicts:
                 found[f"verdict/{name}"] = self.verdicts[name] / self.verdicts.total()
         means = {"pass": "pass/visible", "hidden": "pass/hidden", "truncated": "truncated", "tokens": "tokens/mean"}
