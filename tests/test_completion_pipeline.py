@@ -1,7 +1,6 @@
 """The preset completion, small enough for a test: our own source files, the tiny model, all stages to the report."""
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ FILES = 90
 
 def source_files(path: Path) -> None:
     """Rows of both shapes: files of a few functions that the embedded model knows the like of."""
-    chance = random.Random(0)
     programs = [one.reference[0] for one in starter_problems(0, Limits(train=3 * FILES, validation=1, test=1))]
     with path.open("w") as stream:
         for number in range(FILES):
@@ -32,7 +30,6 @@ def source_files(path: Path) -> None:
                 row = {**place, "repository_name": f"example/repo{number}", "licenses": ["MIT"], "lang": "Python"}
             if number % 10 == 0:
                 row["license" if number % 2 else "licenses"] = "gpl-3.0" if number % 2 else ["GPL-3.0"]
-            chance.random()
             stream.write(json.dumps(row) + "\n")
 
 
