@@ -254,7 +254,7 @@ def baseline_table(experiment: str, document: Mapping[str, Any]) -> "Table":
     for column in ("split", "metric", "figure"):
         table.add_column(column)
     for split, figures in document["splits"].items():
-        for metric in metric_names(document["settings"]["ks"]):
+        for metric in metrics_of(document):
             table.add_row(split, metric, escape(figure_text(figures[metric])))
     return table
 
