@@ -1,7 +1,7 @@
 """methods: what each training method makes of the same base model and problems, over several seeds.
 
     python benchmarks/methods.py [--seeds 0,1,2] [--methods sft,dpo,dpo_full,grpo,rloo,ppo] [--preset methods]
-                                 [--placebo none|shuffled|constant] [--split test|validation] [--set key=value ...]
+                                 [--placebo none|shuffled|batch|constant] [--split test|validation] [--set key=value ...]
                                  [--folder .work/methods] [--update] [--json OUT]
 
 Run it in the project's folder. Every seed has a copy of the project, in which the pipeline itself runs, as the preset
@@ -19,7 +19,9 @@ Figures
     samples        programs that were sampled and judged to learn from
 
 --placebo    verdicts that say nothing: offline methods learn from each problem's verdicts dealt out among its
-             candidates; online ones from theirs dealt out in each group (shuffled), or from 1 for all (constant)
+             candidates; online ones from theirs dealt out in each group (shuffled), among all completions of a batch
+             (batch; PPO, whose baseline is no group, learns from what a group's mean says), or from 1 for all
+             (constant)
 --set        a setting for all copies, e.g. methods.grpo.max_steps=10
 --split      settings are chosen on validation; test is for the figures to be told
 """
@@ -142,7 +144,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", default="0,1,2", help="with commas")
     parser.add_argument("--methods", default="", help="names under `methods`, with commas; all")
     parser.add_argument("--preset", default="methods", help="its name, or a file")
-    parser.add_argument("--placebo", choices=("none", "shuffled", "constant"), default="none")
+    parser.add_argument("--placebo", choices=("none", "shuffled", "batch", "constant"), default="none")
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--folder", type=Path, default=Path(".work/methods"))

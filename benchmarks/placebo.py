@@ -24,3 +24,17 @@ def shuffled(task_id: list[str], completions: list[str], passed: list[bool | Non
         for place, verdict in zip(own, verdicts, strict=True):
             dealt[place] = verdict
     return dealt
+
+
+def batch(completions: list[str], passed: list[bool | None]) -> list[float | None]:
+    """The verdicts of all completions, dealt out among them: nothing is left of how hard a problem is, either.
+
+    For methods whose baseline is not the problem's own mean: PPO learns from pass rates of problems.
+    """
+    places = [place for place, verdict in enumerate(passed) if verdict is not None]
+    verdicts = [float(bool(passed[place])) for place in places]
+    random.Random("\0".join(completions)).shuffle(verdicts)
+    dealt: list[float | None] = [None] * len(completions)
+    for place, verdict in zip(places, verdicts, strict=True):
+        dealt[place] = verdict
+    return dealt

@@ -103,6 +103,11 @@ def test_placebo_rewards_are_dealt_out_within_a_problem_and_repeat() -> None:
     }
     assert len(orders) > 5
     assert placebo.constant(texts) == [1.0] * 12
+    all_dealt = placebo.batch(texts, passed)
+    assert all_dealt == placebo.batch(texts, passed)
+    assert all_dealt[5] is None
+    assert sum(filter(None, all_dealt)) == 8.0
+    assert all_dealt[6:] != [1.0] * 6, "what is told of a problem's own pass rate is dealt out too"
 
 
 def test_what_methods_promise_is_judged_on_all_seeds() -> None:
