@@ -126,7 +126,7 @@ class SamplingParams(Section):
     @classmethod
     def _stop_texts_have_text(cls, stop: list[str]) -> list[str]:
         if not all(stop):
-            raise ValueError("stop: an empty text would end every completion before it starts")
+            raise ValueError("an empty text would end every completion before it starts")
         return stop
 
 

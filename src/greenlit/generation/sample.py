@@ -15,7 +15,7 @@ from greenlit.config import SamplingParams
 from greenlit.generation import transformers as transformers_backend
 from greenlit.generation.request import Completion, Request
 from greenlit.jsonl import to_line
-from greenlit.models import load_tokenizer, resolve
+from greenlit.models import is_adapter, load_tokenizer, resolve
 from greenlit.problems.prompts import extract, has_chat_template, prompt_hash, render
 from greenlit.stage.progress import progress
 from greenlit.types import Candidate, Problem
@@ -45,7 +45,7 @@ def sample(
         workers: processes.
         label: name of the stage, for the progress bar.
     """
-    weights = resolve(model)
+    weights = model if is_adapter(model) else resolve(model)
     chat = has_chat_template(load_tokenizer(weights))
     prompts = {problem.task_id: render(problem, chat) for problem in problems}
     indices = [*([-1] if greedy else []), *range(params.n)]
