@@ -9,7 +9,7 @@ fp32, same prompts, temperature 1, same max_new_tokens. All but `ours, 2 ...` ru
 not measured, so what is compared is the writing.
 
 Ways
-    one by one          transformers' generate, a completion at a time; on the first tenth of the problems, it is slow
+    one by one          transformers' generate, a completion at a time; it samples the first tenth of the problems
     batched             transformers' generate, batches of --batch-size, sorted by length, every prompt n times
     trl                 what GRPOTrainer calls for its completions, in batches of the same size
     ours                the transformers backend of `greenlit run`, with sampling that repeats (the others draw anew)
@@ -88,8 +88,8 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
 
 def measured(way: str, settings: dict[str, Any]) -> Took:
     """One way, as a process of its own."""
-    if way in SLOW:
-        settings = {**settings, "prompts": settings["prompts"][: max(1, len(settings["prompts"]) // 10)]}
+    count = len(settings["prompts"])
+    settings = {**settings, "sampled": max(1, count // 10) if way in SLOW else count}
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="greenlit-generation-") as folder:
         source, out = Path(folder) / "settings.json", Path(folder) / "out.json"
@@ -121,10 +121,9 @@ def print_figures(found: Sequence[Took]) -> None:
             times = spread(ratios(found, way, base, figure), "{:.1f}")
             texts.append(f"{spread(values, '{:,.0f}')} {unit} (x {times})")
         first = next(one for one in found if one.way == base).greedy
-        common = min(len(first), len(of[0].greedy))
-        same = sum(one == two for one, two in zip(first, of[0].greedy, strict=False))
+        same = sum(one == two for one, two in zip(first, of[0].greedy, strict=True))
         load = statistics.median(one.load for one in of)
-        print(f"  {way.ljust(width)}  {'  '.join(texts)}  greedy alike {same}/{common}  load {load:.1f}")
+        print(f"  {way.ljust(width)}  {'  '.join(texts)}  greedy alike {same}/{len(first)}  load {load:.1f}")
     for other, least in PROMISED.items():
         if {"ours", other} <= set(ways):
             values = ratios(found, "ours", other, "per_cpu_s")

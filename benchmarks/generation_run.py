@@ -25,6 +25,8 @@ from greenlit.stage.hardware import limit_threads, quiet_libraries
 Settings = dict[str, Any]
 Rows = list[list[int]]
 """Token ids of completions, prompt by prompt, with their end tokens."""
+Write = Callable[[int, bool, int], Rows]
+"""(n, greedy, count): n completions, sampled or greedy, of each of the first `count` prompts."""
 
 
 def loaded(settings: Settings) -> tuple[Any, Any, Rows]:
@@ -37,19 +39,19 @@ def loaded(settings: Settings) -> tuple[Any, Any, Rows]:
     return load_model(settings["model"], "float32"), tokenizer, ids
 
 
-def by_generate(settings: Settings, size: int) -> Callable[[int, bool], Rows]:
+def by_generate(settings: Settings, size: int) -> Write:
     """transformers' `generate`, `size` completions together, sampled by torch."""
     import torch
     from transformers import GenerationConfig
 
     lm, tokenizer, ids = loaded(settings)
 
-    def write(n: int, greedy: bool) -> Rows:
+    def write(n: int, greedy: bool, count: int) -> Rows:
         config = GenerationConfig(
             max_new_tokens=settings["max_new_tokens"], do_sample=not greedy, temperature=1.0, top_k=0, top_p=1.0,
             eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
         )  # fmt: skip
-        order = sorted(range(len(ids)), key=lambda place: -len(ids[place]))
+        order = sorted(range(count), key=lambda place: -len(ids[place]))
         places = [place for place in order for _ in range(n)]
         rows: dict[int, Rows] = {place: [] for place in order}
         for batch in batched(places, size):
@@ -58,12 +60,12 @@ def by_generate(settings: Settings, size: int) -> Callable[[int, bool], Rows]:
                 output = lm.generate(**inputs, generation_config=config)
             for place, row in zip(batch, output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
                 rows[place].append(to_end(row, tokenizer.eos_token_id))
-        return list(itertools.chain.from_iterable(rows[place] for place in range(len(ids))))
+        return list(itertools.chain.from_iterable(rows[place] for place in range(count)))
 
     return write
 
 
-def by_trl(settings: Settings) -> Callable[[int, bool], Rows]:
+def by_trl(settings: Settings) -> Write:
     """What GRPOTrainer calls for its completions."""
     from datasets import Dataset
     from transformers import GenerationConfig
@@ -84,9 +86,9 @@ def by_trl(settings: Settings) -> Callable[[int, bool], Rows]:
     sampled = trainer.generation_config
     greedily = GenerationConfig(**{**sampled.to_dict(), "do_sample": False, "temperature": None, "top_k": None})
 
-    def write(n: int, greedy: bool) -> Rows:
+    def write(n: int, greedy: bool, count: int) -> Rows:
         trainer.generation_config = greedily if greedy else sampled
-        repeated = [one for one in ids for _ in range(n)]
+        repeated = [one for one in ids[:count] for _ in range(n)]
         return [
             list(row)
             for batch in batched(repeated, settings["batch_size"])
@@ -96,7 +98,7 @@ def by_trl(settings: Settings) -> Callable[[int, bool], Rows]:
     return write
 
 
-def by_ours(settings: Settings, processes: int, threads: int) -> Callable[[int, bool], Rows]:
+def by_ours(settings: Settings, processes: int, threads: int) -> Write:
     """The transformers backend as `generate` calls it, with sampling that repeats."""
     from greenlit.models import load_tokenizer
 
@@ -112,10 +114,8 @@ def by_ours(settings: Settings, processes: int, threads: int) -> Callable[[int, 
         kept[request.task_id, request.candidate_idx] = written.tokens
         return completion(request, written)
 
-    def write(n: int, greedy: bool) -> Rows:
-        places = [
-            (f"{at}", index) for at in range(len(settings["prompts"])) for index in ([-1] if greedy else range(n))
-        ]
+    def write(n: int, greedy: bool, count: int) -> Rows:
+        places = [(f"{at}", index) for at in range(count) for index in ([-1] if greedy else range(n))]
         asked = [Request(name, index, settings["prompts"][int(name)], 0) for name, index in places]
         # The tokens themselves are noted in this process only; of samples their number is enough.
         backend._completion = noted if greedy else completion
@@ -126,24 +126,24 @@ def by_ours(settings: Settings, processes: int, threads: int) -> Callable[[int, 
     return write
 
 
-def by_vllm(settings: Settings) -> Callable[[int, bool], Rows]:
+def by_vllm(settings: Settings) -> Write:
     """vLLM in this process, n samples of a prompt in one request, with prefix caching."""
     from vllm import LLM, SamplingParams
 
     ids = loaded(settings)[2]
     engine = LLM(settings["model"], dtype="float32", enable_prefix_caching=True, disable_log_stats=True)
 
-    def write(n: int, greedy: bool) -> Rows:
+    def write(n: int, greedy: bool, count: int) -> Rows:
         sampling = SamplingParams(
             n=1 if greedy else n, temperature=0.0 if greedy else 1.0, max_tokens=settings["max_new_tokens"]
         )
-        made = engine.generate([{"prompt_token_ids": one} for one in ids], sampling, use_tqdm=False)
+        made = engine.generate([{"prompt_token_ids": one} for one in ids[:count]], sampling, use_tqdm=False)
         return [list(one.token_ids) for answer in made for one in answer.outputs]
 
     return write
 
 
-WAYS: dict[str, Callable[[Settings], Callable[[int, bool], Rows]]] = {
+WAYS: dict[str, Callable[[Settings], Write]] = {
     "one by one": lambda settings: by_generate(settings, 1),
     "batched": lambda settings: by_generate(settings, settings["batch_size"]),
     "trl": by_trl,
@@ -179,11 +179,11 @@ def main() -> None:
     limit_threads(1)
     os.environ["VLLM_LOGGING_LEVEL"] = "ERROR"
     write = WAYS[way](settings)
-    greedy = write(1, True)  # also warms up
+    greedy = write(1, True, len(settings["prompts"]))  # also warms up
     before = time.perf_counter(), cpu_s()
-    rows = write(settings["n"], False)
+    rows = write(settings["n"], False, settings["sampled"])
     wall, cpu = time.perf_counter() - before[0], cpu_s() - before[1]
-    assert len(rows) == settings["n"] * len(settings["prompts"])
+    assert len(rows) == settings["n"] * settings["sampled"]
     Path(out).write_text(
         json.dumps({"way": way, "tokens": sum(map(len, rows)), "wall_s": wall, "cpu_s": cpu, "greedy": greedy})
     )
