@@ -139,12 +139,25 @@ class SamplingParams(Section):
     """Nucleus: smallest set of tokens with at least this probability."""
     top_k: int = Field(default=0, ge=0)
     """Keep the k likeliest tokens; 0 keeps all."""
+    min_p: float = Field(default=0.0, ge=0, lt=1)
+    """Leave out tokens less likely than this share of the likeliest one (https://arxiv.org/abs/2407.01082); 0 = off."""
+    stop: list[str] = []
+    """Texts that end a completion; not part of it."""
     max_new_tokens: int = Field(default=512, ge=1)
     """Longest completion in tokens."""
     batch_size: int = Field(default=64, ge=1)
-    """Sequences generated together; in fp32 on a CPU it changes at most the last digit of a logprob."""
+    """Most sequences generated together; in fp32 on a CPU it changes at most the last digit of a logprob."""
+    batch_tokens: int = Field(default=65_536, ge=1)
+    """Most tokens held together, prompts and max_new_tokens counted: lowers the sequences of a batch where it must."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the weights while generating."""
+
+    @field_validator("stop")
+    @classmethod
+    def _stop_texts_have_text(cls, stop: list[str]) -> list[str]:
+        if not all(stop):
+            raise ValueError("an empty text would end every completion before it starts")
+        return stop
 
 
 class GenerateParams(SamplingParams):

@@ -1,7 +1,7 @@
 """Sample candidates for problems: render, complete, extract, stream to disk, resume.
 
-Every finished batch is appended to `<work>/candidates.jsonl`; a restart with the same folder samples only the rest. The
-result is in the order of the problems, and does not depend on batches, processes or interruptions.
+Every finished problem is appended to `<work>/candidates.jsonl`; a restart with the same folder samples only the rest.
+The result is in the order of the problems, and does not depend on batches, processes or interruptions.
 """
 
 from array import array
@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from greenlit.appending import Appending
 from greenlit.config import SamplingParams
 from greenlit.generation import transformers as transformers_backend
-from greenlit.generation.transformers import Completion, Request
+from greenlit.generation.request import Completion, Request
 from greenlit.jsonl import to_line
-from greenlit.models import load_tokenizer, resolve
+from greenlit.models import is_adapter, load_tokenizer, resolve
 from greenlit.problems.prompts import extract, has_chat_template, prompt_hash, render
 from greenlit.stage.progress import progress
 from greenlit.types import Candidate, Problem
@@ -45,7 +45,7 @@ def sample(
         workers: processes.
         label: name of the stage, for the progress bar.
     """
-    weights = resolve(model)
+    weights = model if is_adapter(model) else resolve(model)
     chat = has_chat_template(load_tokenizer(weights))
     prompts = {problem.task_id: render(problem, chat) for problem in problems}
     indices = [*([-1] if greedy else []), *range(params.n)]
@@ -62,7 +62,7 @@ def sample(
             code=code,
             solution=code,
             tokens=completion.tokens,
-            finish_reason="eos" if completion.ended else "length",
+            finish_reason=completion.finish_reason,
             logprob=completion.logprob,
             seed=seed,
             prompt_hash=prompt_hash(prompts[completion.task_id]),
