@@ -18,41 +18,12 @@ from typing import Any
 
 from greenlit.config import SamplingParams
 from greenlit.errors import ConfigError, DataError, WorldError
+from greenlit.generation.backend import Completion, Request
 from greenlit.generation.sampling import GumbelMax, candidate_stream
 from greenlit.models import load_model, load_tokenizer
 from greenlit.problems.prompts import prompt_ids
 from greenlit.stage.hardware import limit_threads, quiet_libraries
 from greenlit.stage.stopping import leave_signals_alone
-
-
-@dataclass(frozen=True)
-class Request:
-    """One completion to write."""
-
-    task_id: str
-    candidate_idx: int
-    prompt: str | list[dict[str, str]]
-    seed: int
-    done: bool = False
-    """Sampled before. It stays in its batch all the same: who shares a batch shows in the last digits of logprob."""
-
-    @property
-    def greedy(self) -> bool:
-        """Candidate -1 takes the likeliest token at every step."""
-        return self.candidate_idx < 0
-
-
-@dataclass(frozen=True)
-class Completion:
-    """What the model wrote for a request."""
-
-    task_id: str
-    candidate_idx: int
-    text: str
-    tokens: int
-    ended: bool
-    """The model wrote its end token, rather than running into max_new_tokens."""
-    logprob: float
 
 
 @dataclass(frozen=True)
