@@ -67,6 +67,8 @@ def resolve(model: Path) -> Path:
         WorldError: the hub model could not be downloaded.
     """
     if not (model / POINTER).exists():
+        if adapter_base(model) is not None:
+            return model
         if not (model / "config.json").exists():
             raise DataError(
                 f"{model}: no model here (no config.json)", hint="run the stage that writes it: `dvc repro`"
@@ -93,6 +95,44 @@ def resolve(model: Path) -> Path:
             f"{pointer['source']}: could not be downloaded ({_first_line(error)})",
             hint="check the network, HF_HUB_OFFLINE and HF_TOKEN",
         ) from error
+
+
+def adapter_base(model: Path) -> Path | None:
+    """The model that a LoRA adapter's directory was trained on; None where it is a whole model.
+
+    Raises:
+        DataError: there is no such model.
+    """
+    file = model / "adapter_config.json"
+    if not file.exists() or (model / "config.json").exists():
+        return None
+    named = read_json(file).get("base_model_name_or_path")
+    if not isinstance(named, str) or not named:
+        raise DataError(f"{file}: names no base model", hint="base_model_name_or_path, as PEFT writes it")
+    return resolve(Path(named))
+
+
+def source_of(model: Path) -> str:
+    """Where a model's weights come from, as others name it: a hub id or a directory; nothing is read but a pointer."""
+    if (model / POINTER).exists():
+        return str(read_json(model / POINTER)["source"])
+    return model.as_posix()
+
+
+def knows_chat(model: Path) -> bool | None:
+    """Has the model's tokenizer a chat template? None where there is no such model here, nor at the hub."""
+    if not (model / POINTER).exists():
+        return tokenizer_facts(model)[1] if (model / "tokenizer_config.json").exists() else None
+    pointer = read_json(model / POINTER)
+    if pointer["revision"] is None:
+        return knows_chat(Path(pointer["source"]))
+    from transformers import AutoTokenizer
+
+    try:  # the tokenizer alone: the weights are at the endpoint
+        tokenizer = AutoTokenizer.from_pretrained(pointer["source"], revision=pointer["revision"])
+    except _UNUSABLE:
+        return None
+    return bool(getattr(tokenizer, "chat_template", None))
 
 
 def check_model(model: Path) -> None:

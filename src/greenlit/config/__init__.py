@@ -20,6 +20,7 @@ from greenlit.config.sections import (
     BaseParams,
     BuildParams,
     DatasetParams,
+    EndpointParams,
     EvaluateParams,
     GenerateParams,
     Limits,
@@ -31,6 +32,7 @@ from greenlit.config.sections import (
     StarterModelParams,
     Tracker,
     TrackingParams,
+    VllmSamplingParams,
     json_schema,
 )
 from greenlit.config.training import (
@@ -56,6 +58,7 @@ __all__ = [
     "BuildParams",
     "DatasetParams",
     "DpoParams",
+    "EndpointParams",
     "EvaluateParams",
     "GenerateParams",
     "GrpoParams",
@@ -82,6 +85,7 @@ __all__ = [
     "TrackingParams",
     "TrainingParams",
     "VllmParams",
+    "VllmSamplingParams",
     "json_schema",
     "load_params",
     "load_params_and_method",

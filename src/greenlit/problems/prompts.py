@@ -38,16 +38,18 @@ def statement(problem: Problem) -> str:
     return "\n".join([problem.prompt.strip(), *shown_lines(problem)])
 
 
-def render(problem: Problem, chat: bool) -> str | list[dict[str, str]]:
+def render(problem: Problem, chat: bool, strategy: str | None = None) -> str | list[dict[str, str]]:
     """The prompt of a problem.
 
     Args:
         chat: the tokenizer has a chat template; then a message list is returned, else text that a base model continues.
+        strategy: a hint for one candidate (see `strategies`), below the statement.
     """
+    asked = statement(problem) if strategy is None else f"{statement(problem)}\n{strategy}"
     if chat:
         starter = f"\n\nStart from:\n```python\n{problem.starter_code.rstrip()}\n```" if problem.starter_code else ""
-        return [{"role": "user", "content": f"{INSTRUCTION}\n\n{statement(problem)}{starter}"}]
-    text = statement(problem).replace('"""', "'''")
+        return [{"role": "user", "content": f"{INSTRUCTION}\n\n{asked}{starter}"}]
+    text = asked.replace('"""', "'''")
     return f'"""{text}\n"""\n{problem.starter_code}'
 
 
