@@ -53,8 +53,17 @@ def by_place(rows: list[Candidate], greedy: bool = True) -> dict:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    """As `tiny_model`, with heads of a width that vLLM's CPU build can do."""
-    return save_tiny_model(tmp_path_factory.mktemp("wide"), hidden=64)
+    """As `tiny_model`, with heads of a width that vLLM's CPU build can do, and an opinion on what comes next."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folder = save_tiny_model(tmp_path_factory.mktemp("wide"), hidden=64)
+    weights = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        for parameter in weights.parameters():
+            parameter.mul_(4.0)
+    weights.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")

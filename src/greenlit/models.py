@@ -18,8 +18,14 @@ from greenlit.stage.workspace import sha256_file
 POINTER = "pointer.json"
 
 
-def write_pointer(model: str, revision: str | None, out: Path) -> dict[str, str | None]:
+SAID = "params.yaml: base.model"
+
+
+def write_pointer(model: str, revision: str | None, out: Path, said: str = SAID) -> dict[str, str | None]:
     """Pin a hub model or a local directory, which is looked at first; return what was written.
+
+    Args:
+        said: where the user names the model, for messages.
 
     Raises:
         WorldError: the hub did not answer.
@@ -29,18 +35,18 @@ def write_pointer(model: str, revision: str | None, out: Path) -> dict[str, str 
     if Path(model).is_dir():
         if (Path(model) / POINTER).exists() or Path(model).resolve() == BASE.resolve():
             raise ConfigError(
-                f"params.yaml: base.model: {model}: what the stage `base` writes, not a model of its own",
+                f"{said}: {model}: what the stage `base` writes, not a model of its own",
                 hint="name the directory that holds the weights",
             )
         check_model(Path(model))
         pointer: dict[str, str | None] = {"source": model, "revision": None}
     else:
-        pointer = {"source": model, "revision": revision or _newest_revision(model)}
+        pointer = {"source": model, "revision": revision or _newest_revision(model, said)}
     write_json(out / POINTER, pointer)
     return pointer
 
 
-def _newest_revision(model: str) -> str:
+def _newest_revision(model: str, said: str) -> str:
     import httpx
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
@@ -49,12 +55,12 @@ def _newest_revision(model: str) -> str:
         return str(HfApi().model_info(model).sha)
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise DataError(
-            f"params.yaml: base.model: {model}: neither a local directory nor a model of the hub",
+            f"{said}: {model}: neither a local directory nor a model of the hub",
             hint="`starter`, a directory, or an id such as Qwen/Qwen2.5-Coder-0.5B",
         ) from error
     except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
         raise WorldError(
-            f"params.yaml: base.model: {model}: no such directory, and the hub did not answer ({_first_line(error)})",
+            f"{said}: {model}: no such directory, and the hub did not answer ({_first_line(error)})",
             hint="check the name, the network and HF_HUB_OFFLINE, or name a local directory",
         ) from error
 

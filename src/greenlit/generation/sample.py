@@ -45,6 +45,7 @@ def sample(
     work: Path,
     workers: int,
     label: str,
+    sampled: bool = True,
 ) -> Iterator[Candidate]:
     """Sample, then return `params.n` candidates per problem, preceded by the greedy one if asked for.
 
@@ -54,11 +55,12 @@ def sample(
         work: folder for unfinished results.
         workers: processes.
         label: name of the stage, for the progress bar.
+        sampled: false leaves the greedy candidates alone.
     """
     params = picked(params)
     weights, chat = _weights_and_chat(model, params)
     prompts = {problem.task_id: render(problem, chat) for problem in problems}
-    indices = [*([-1] if greedy else []), *range(params.n)]
+    indices = [*([-1] if greedy else []), *(range(params.n) if sampled else [])]
     by_id = {problem.task_id: problem for problem in problems}
     strategies = params.strategies if isinstance(params, GenerateParams) else []
 

@@ -15,6 +15,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,16 +154,22 @@ class _Engines:
         return list(said)
 
     def close(self) -> None:
-        """End the engines, in order if they can."""
+        """End the engines, in order if they can, and all that they started."""
+        import psutil
+
+        started: list[psutil.Process] = []
         for one, process in self._processes.items():
+            with suppress(psutil.NoSuchProcess):
+                engine = psutil.Process(process.pid)
+                started += [engine, *engine.children(recursive=True)]
             one.close()
             process.terminate()
-        until = time.monotonic() + LONGEST_END_S
+        _, left = psutil.wait_procs(started, LONGEST_END_S)
+        for straggler in left:
+            with suppress(psutil.NoSuchProcess):
+                straggler.kill()
         for process in self._processes.values():
-            process.join(max(0.1, until - time.monotonic()))
-            if process.is_alive():
-                process.kill()
-                process.join()
+            process.join()
 
 
 def _devices(params: SamplingParams) -> list[list[str] | None]:
@@ -291,7 +298,9 @@ def engine_arguments(params: SamplingParams, adapter: Path | None) -> dict[str, 
 def _quiet() -> dict[str, str]:
     """Its environment, where the user says nothing else: no telemetry, warnings only, on stderr."""
     said = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_LOGGING_STREAM": "ext://sys.stderr", "VLLM_NO_USAGE_STATS": "1"}
-    return said if has_cuda() else said | {"VLLM_CPU_KVCACHE_SPACE": "1"}
+    if has_cuda():
+        return said
+    return said | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR"}
 
 
 def _check_context(run: Run, length: int, max_new_tokens: int, context: int) -> None:
