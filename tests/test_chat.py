@@ -22,7 +22,7 @@ from greenlit.chat.problems import name_of, problem_of, save_problem
 from greenlit.chat.writing import LocalWriter, _events
 from greenlit.config import GenerateParams, SamplingParams
 from greenlit.errors import ConfigError, DataError
-from greenlit.generation.backend import Completion
+from greenlit.generation.request import Completion
 from greenlit.generation.sample import sample
 from greenlit.problems.files import read_problems
 from greenlit.problems.own import load_own

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from greenlit.config import EndpointParams, GenerateParams
 from greenlit.endpoints import trying
 from greenlit.errors import BudgetError, ConfigError, DataError, GreenlitError, MismatchError, WorldError
-from greenlit.generation.backend import Request
 from greenlit.generation.budget import Budget, Caps, caps_of
+from greenlit.generation.request import Request
 from greenlit.generation.runs import Run, runs_of
 from greenlit.generation.sample import sample
 from greenlit.generation.seeds import request_seed
@@ -117,10 +117,10 @@ def test_messages_go_to_chat_completions(server: Server) -> None:
 
 
 def test_a_thousand_requests_survive_every_fault_without_loss_or_copy(server: Server, environment, capsys) -> None:
-    environment.setenv("GREENLIT_ENDPOINT_TIMEOUT_S", "0.4")
+    environment.setenv("GREENLIT_ENDPOINT_TIMEOUT_S", "2")
     environment.setenv("GREENLIT_ENDPOINT_CONCURRENCY", "32")
     environment.setenv("GREENLIT_ENDPOINT_ATTEMPTS", "20")
-    server.fault_share = 0.3
+    server.fault_share, server.slow_s = 0.3, 4.0
     rows = run(1000, PARAMS.model_copy(update={"n": 1}))
     assert texts(rows) == expected(1000, 1)
     assert len(server.bodies) >= 1000 + sum(server.met.values())

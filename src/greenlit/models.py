@@ -1,4 +1,4 @@
-"""Model directories: weights, or a pointer to a pinned hub model or a local directory.
+"""Model directories: weights, a LoRA adapter, or a pointer to a pinned hub model or a local directory.
 
 `assets/models/base/` of a hub model holds only `pointer.json`, `{"source", "revision"}`; whoever needs the weights asks
 `resolve` for a directory that has them (the hub cache), and gets the same revision every time.
@@ -6,16 +6,18 @@
 
 import hashlib
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
-from greenlit.errors import ConfigError, DataError, WorldError
+from greenlit.errors import ConfigError, DataError, MismatchError, WorldError
 from greenlit.jsonl import read_json, write_json
 from greenlit.paths import BASE
-from greenlit.stage.faults import as_known
+from greenlit.stage.faults import as_known, first_line
 from greenlit.stage.workspace import sha256_file
 
 POINTER = "pointer.json"
+_ADAPTER = "adapter_config.json"
 
 
 SAID = "params.yaml: base.model"
@@ -73,8 +75,6 @@ def resolve(model: Path) -> Path:
         WorldError: the hub model could not be downloaded.
     """
     if not (model / POINTER).exists():
-        if adapter_base(model) is not None:
-            return model
         if not (model / "config.json").exists():
             raise DataError(
                 f"{model}: no model here (no config.json)", hint="run the stage that writes it: `dvc repro`"
@@ -101,21 +101,6 @@ def resolve(model: Path) -> Path:
             f"{pointer['source']}: could not be downloaded ({_first_line(error)})",
             hint="check the network, HF_HUB_OFFLINE and HF_TOKEN",
         ) from error
-
-
-def adapter_base(model: Path) -> Path | None:
-    """The model that a LoRA adapter's directory was trained on; None where it is a whole model.
-
-    Raises:
-        DataError: there is no such model.
-    """
-    file = model / "adapter_config.json"
-    if not file.exists() or (model / "config.json").exists():
-        return None
-    named = read_json(file).get("base_model_name_or_path")
-    if not isinstance(named, str) or not named:
-        raise DataError(f"{file}: names no base model", hint="base_model_name_or_path, as PEFT writes it")
-    return resolve(Path(named))
 
 
 def source_of(model: Path) -> str:
@@ -182,13 +167,15 @@ def weights_sha256(model: Path) -> str:
 
 
 def load_tokenizer(model: Path | str) -> Any:
-    """The tokenizer of a model directory, padding on the left for generation.
+    """The tokenizer of a model directory, padding on the left for generation; an adapter's own, or its model's.
 
     Raises:
         DataError: the directory has no tokenizer, or one without an end-of-sequence token.
     """
     from transformers import AutoTokenizer
 
+    if is_adapter(Path(model)) and not (Path(model) / "tokenizer_config.json").exists():
+        model = start_of(Path(model))
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(model), padding_side="left")
     except _UNUSABLE as error:
@@ -203,12 +190,80 @@ def load_tokenizer(model: Path | str) -> Any:
 def load_model(model: Path | str, dtype: str) -> Any:
     """A causal language model, on the accelerator if there is one, ready to generate.
 
+    An adapter comes on top of the model that it names, not merged into it.
+
     Raises:
         DataError: the directory holds no model.
     """
     import torch
 
-    return load_weights(model, dtype).to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    if is_adapter(Path(model)):
+        start = start_of(Path(model))
+        weights = with_adapter(load_weights(start, dtype), start, Path(model)).get_base_model()
+    else:
+        weights = load_weights(model, dtype)
+    return weights.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def is_adapter(folder: Path) -> bool:
+    """Does the folder hold a LoRA adapter (else: full weights)?"""
+    return (folder / _ADAPTER).exists()
+
+
+def start_of(adapter: Path) -> Path:
+    """The directory of the model that an adapter belongs to, as its configuration names it.
+
+    Raises:
+        DataError: it names none that is here, or is no LoRA adapter.
+    """
+    config = read_json(adapter / _ADAPTER)
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        found = config.get("peft_type") if isinstance(config, dict) else type(config).__name__
+        raise DataError(f"{adapter / _ADAPTER}: peft_type: must be LORA (found {found})")
+    start = config.get("base_model_name_or_path")
+    if not isinstance(start, str) or not Path(start).is_dir():
+        raise DataError(
+            f"{adapter / _ADAPTER}: base_model_name_or_path: must name the directory of its model (found {start!r})",
+            hint="call from the folder in which it was trained, or put the model's directory there",
+        )
+    return resolve(Path(start))
+
+
+def with_adapter(model: Any, start: Path, trained: Path) -> Any:
+    """The model with its adapter, all of whose weights found their place, and no place without its weights.
+
+    Raises:
+        DataError: the adapter is damaged.
+        MismatchError: it does not fit the model.
+    """
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import SafetensorError, safe_open
+
+    file = trained / "adapter_model.safetensors"
+    try:
+        with safe_open(file, "pt") as stream:
+            stored = set(stream.keys())
+        with warnings.catch_warnings():  # peft warns of weights that are missing; below they are an error
+            warnings.simplefilter("ignore")
+            adapted = PeftModel.from_pretrained(model, str(trained))
+    except (FileNotFoundError, SafetensorError) as error:
+        raise DataError(f"{file}: no usable adapter ({first_line(error)})", hint=_AGAIN) from None
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        if as_known(error) is not None:  # disk, rights, memory: nothing is wrong with the adapter
+            raise
+        told = " ".join(str(error).split())[:200]
+        raise MismatchError(f"{trained}: the adapter does not fit {start} ({told})", hint=_AGAIN) from None
+    unlike = stored ^ set(get_peft_model_state_dict(adapted))
+    if unlike:
+        raise MismatchError(
+            f"{trained}: the adapter does not fit {start} ({len(unlike)} of {len(stored)} weights have no counterpart, "
+            f"e.g. {min(unlike)})",
+            hint=_AGAIN,
+        )
+    return adapted
+
+
+_AGAIN = "train again from this model: dvc repro --force train"
 
 
 def load_weights(model: Path | str, dtype: str, kind: str = "AutoModelForCausalLM", **options: Any) -> Any:

@@ -108,7 +108,8 @@ class Candidate(Record):
     solution: str
     """The program to run, taken from `text` by the one extractor; the key evalplus and lm-eval read."""
     tokens: int
-    finish_reason: Literal["eos", "length"]
+    finish_reason: Literal["eos", "stop", "length"]
+    """By the end-of-sequence token, by a stop text, or cut off at max_new_tokens."""
     logprob: float | None = None
     """Sum of the token log-probabilities in nats; null when the backend does not tell."""
     seed: int

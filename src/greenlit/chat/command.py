@@ -187,7 +187,7 @@ def _candidate(session: _Session, typed: Typed, place: int) -> Candidate:
         code=code,
         solution=code,
         tokens=written.tokens,
-        finish_reason="eos" if written.ended else "length",
+        finish_reason=written.finish_reason,
         logprob=written.logprob,
         seed=session.options.seed,
         prompt_hash=prompt_hash(prompt),

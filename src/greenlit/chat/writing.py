@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from greenlit.config import SamplingParams
 from greenlit.endpoints.trying import refusal
 from greenlit.errors import ConfigError, DataError, WorldError
-from greenlit.generation.backend import Completion, Prompt
+from greenlit.generation.request import Completion, Prompt
 from greenlit.jsonl import one_line
 from greenlit.problems.prompts import has_chat_template, prompt_ids, render
 from greenlit.types import Problem
@@ -50,9 +50,9 @@ class LocalWriter:
     """A transformers model in this process."""
 
     def __init__(self, model: Path, params: SamplingParams) -> None:
-        from greenlit.models import load_model, load_tokenizer, resolve
+        from greenlit.models import is_adapter, load_model, load_tokenizer, resolve
 
-        weights = resolve(model)
+        weights = model if is_adapter(model) else resolve(model)
         self.params = params
         self.tokenizer = load_tokenizer(weights)
         self.model = load_model(weights, params.dtype)
@@ -186,7 +186,7 @@ class EndpointWriter:
             raise WorldError(
                 one_line(f"the endpoint gave no whole answer ({str(error) or type(error).__name__})")
             ) from None
-        return Completion(task_id, place, text, count, reason in ENDED, None, served)
+        return Completion(task_id, place, text, count, reason in ENDED, None, served_by=served)
 
 
 def _events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:

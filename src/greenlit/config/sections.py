@@ -5,7 +5,7 @@ Where a program runs (worker processes, URIs, credentials) comes from the enviro
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from greenlit.config.feedback import AiParams, HumanParams
 from greenlit.config.rewards import RewardsParams
@@ -145,13 +145,22 @@ class SamplingParams(Section):
     max_new_tokens: int = Field(default=512, ge=1)
     """Longest completion in tokens."""
     batch_size: int = Field(default=64, ge=1)
-    """Sequences generated together; in fp32 on a CPU it changes at most the last digit of a logprob."""
+    """Most sequences generated together; in fp32 on a CPU it changes at most the last digit of a logprob."""
+    batch_tokens: int = Field(default=65_536, ge=1)
+    """Most tokens held together, prompts and max_new_tokens counted: lowers the sequences of a batch where it must."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the weights while generating; at an endpoint its own."""
     openai: EndpointParams = EndpointParams()
     """The endpoint of the backend openai."""
     vllm: VllmSamplingParams = VllmSamplingParams()
     """The engine of the backend vllm."""
+
+    @field_validator("stop")
+    @classmethod
+    def _stop_texts_have_text(cls, stop: list[str]) -> list[str]:
+        if not all(stop):
+            raise ValueError("an empty text would end every completion before it starts")
+        return stop
 
 
 class GenerateParams(SamplingParams):

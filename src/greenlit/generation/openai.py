@@ -26,8 +26,8 @@ from greenlit.endpoints.address import OPENAI, base_url
 from greenlit.endpoints.faults import Faults
 from greenlit.endpoints.trying import Fault, refusal, wait_s
 from greenlit.errors import ConfigError, DataError, GreenlitError, WorldError
-from greenlit.generation.backend import Completion, Request
 from greenlit.generation.budget import Budget
+from greenlit.generation.request import Completion, Request
 from greenlit.generation.runs import Run, runs_of
 from greenlit.generation.wire import Answer, Dialect, body_of, most_tokens, path_of, read_answer
 from greenlit.jsonl import one_line
@@ -187,8 +187,16 @@ class _Asking:
     def _completion(self, run: Run, answer: Answer, number: int) -> Completion:
         choice = answer.choices[number]
         tokens = choice.tokens or max(1, len(choice.text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
-        index = run.first + choice.place
-        return Completion(run.task_id, index, choice.text, tokens, choice.ended, choice.logprob, answer.model)
+        return Completion(
+            task_id=run.task_id,
+            candidate_idx=run.first + choice.place,
+            text=choice.text,
+            tokens=tokens,
+            ended=choice.ended,
+            logprob=choice.logprob,
+            stopped=choice.stopped,
+            served_by=answer.model,
+        )
 
     async def _answer(self, client: "httpx.AsyncClient", run: Run) -> Answer:
         """Ask until there is an answer.

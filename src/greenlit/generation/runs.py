@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from greenlit.generation.backend import Prompt, Request
+from greenlit.generation.request import Prompt, Request
 from greenlit.generation.seeds import request_seed
 
 

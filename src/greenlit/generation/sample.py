@@ -1,7 +1,7 @@
 """Sample candidates for problems: render, complete, extract, stream to disk, resume.
 
-Every finished batch is appended to `<work>/candidates.jsonl`; a restart with the same folder samples only the rest. The
-result is in the order of the problems, and does not depend on batches, processes or interruptions.
+Every finished problem is appended to `<work>/candidates.jsonl`; a restart with the same folder samples only the rest.
+The result is in the order of the problems, and does not depend on batches, processes or interruptions.
 """
 
 from array import array
@@ -15,11 +15,12 @@ from greenlit.config import GenerateParams, SamplingParams
 from greenlit.errors import ConfigError, MismatchError
 from greenlit.generation import openai, vllm
 from greenlit.generation import transformers as transformers_backend
-from greenlit.generation.backend import Completion, Prompt, Request
+from greenlit.generation.backend import Generator
 from greenlit.generation.budget import Budget, caps_of
 from greenlit.generation.choosing import picked
+from greenlit.generation.request import Completion, Prompt, Request
 from greenlit.jsonl import to_line
-from greenlit.models import knows_chat, load_tokenizer, resolve
+from greenlit.models import is_adapter, knows_chat, load_tokenizer, resolve
 from greenlit.problems.prompts import extract, has_chat_template, prompt_hash, render
 from greenlit.problems.strategies import strategy_of
 from greenlit.stage.progress import progress
@@ -27,7 +28,7 @@ from greenlit.types import Candidate, Problem
 
 _NOWHERE = -1
 
-BACKENDS: Mapping[str, Callable[..., Iterator[list[Completion]]]] = {
+BACKENDS: Mapping[str, Generator | Callable[..., Iterator[list[Completion]]]] = {
     "transformers": transformers_backend.complete,
     "vllm": vllm.complete,
     "openai": openai.complete,
@@ -75,7 +76,7 @@ def sample(
             code=code,
             solution=code,
             tokens=completion.tokens,
-            finish_reason="eos" if completion.ended else "length",
+            finish_reason=completion.finish_reason,
             logprob=completion.logprob,
             seed=seed,
             prompt_hash=prompt_hash(prompts[completion.task_id]),
@@ -116,7 +117,7 @@ def sample(
 def _weights_and_chat(model: Path, params: SamplingParams) -> tuple[Path, bool]:
     """What the backend loads, and whether the model is asked by messages."""
     if params.backend != "openai":
-        weights = resolve(model)
+        weights = model if is_adapter(model) else resolve(model)
         return weights, has_chat_template(load_tokenizer(weights))
     chat = knows_chat(model) if params.openai.chat is None else params.openai.chat
     if chat is None:

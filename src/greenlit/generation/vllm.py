@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from greenlit.config import SamplingParams
 from greenlit.config.machine import VLLM_CPU, WHY, has_cuda
 from greenlit.errors import ConfigError, GreenlitError, WorldError
-from greenlit.generation.backend import Completion, Request
+from greenlit.generation.request import Completion, Request
 from greenlit.generation.runs import Run, runs_of
 from greenlit.stage.entry import end_with_parent
 from greenlit.stage.faults import first_line
@@ -223,17 +223,17 @@ class _Engine:
     """vLLM with one model."""
 
     def __init__(self, model: Path, params: SamplingParams) -> None:
-        from greenlit.models import adapter_base, load_tokenizer
+        from greenlit.models import is_adapter, load_tokenizer, start_of
 
         quiet_libraries()
         for name, value in _quiet().items():
             os.environ.setdefault(name, value)
         from vllm import LLM
 
-        base = adapter_base(model)
-        self.params, self.adapter = params, model if base else None
-        self.tokenizer = load_tokenizer(model if (model / "tokenizer_config.json").exists() else base or model)
-        self.llm = LLM(model=str(base or model), **engine_arguments(params, model if base else None))
+        self.params, self.adapter = params, model if is_adapter(model) else None
+        self.tokenizer = load_tokenizer(model)
+        start = start_of(model) if self.adapter else model
+        self.llm = LLM(model=str(start), **engine_arguments(params, self.adapter))
         self.context = self.llm.model_config.max_model_len
 
     def complete(self, runs: list[Run]) -> list[Completion]:
@@ -320,7 +320,13 @@ def _completion(run: Run, output: Any) -> Completion:
     """Args:
     output: vLLM's CompletionOutput; its token_ids include the end token, its text does not.
     """
-    ended = output.finish_reason == "stop"
     logprob = output.cumulative_logprob
-    total = None if logprob is None else round(float(logprob), 3)
-    return Completion(run.task_id, run.first + output.index, output.text, len(output.token_ids), ended, total)
+    return Completion(
+        task_id=run.task_id,
+        candidate_idx=run.first + output.index,
+        text=output.text,
+        tokens=len(output.token_ids),
+        ended=output.finish_reason == "stop",
+        logprob=None if logprob is None else round(float(logprob), 3),
+        stopped=isinstance(output.stop_reason, str),
+    )

@@ -9,7 +9,7 @@ are set. Nothing here asks or waits.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from greenlit.config import SamplingParams
@@ -62,6 +62,8 @@ class Choice:
     tokens: int | None
     ended: bool
     logprob: float | None
+    stopped: bool = False
+    """By a stop text, where the server tells that from an end token."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,6 @@ class Answer:
     written: int | None
     """Tokens of all choices."""
     model: str | None
-    fields: dict[str, Any] = field(default_factory=dict)
 
 
 def path_of(run: Run) -> str:
@@ -121,7 +122,7 @@ def read_answer(content: bytes, run: Run) -> Answer | None:
         return None
     kept = list(by_place.values())
     if len(kept) == 1 and kept[0].tokens is None and len(choices) == 1:
-        kept = [Choice(kept[0].place, kept[0].text, written, kept[0].ended, kept[0].logprob)]
+        kept = [replace(kept[0], tokens=written)]
     return Answer(kept, asked, written, model if isinstance(model, str) else None)
 
 
@@ -142,7 +143,8 @@ def _choice(choice: Mapping[str, Any], place: int) -> Choice:
     logprobs = _token_logprobs(choice.get("logprobs"))
     total = round(float(sum(logprobs)), 3) if logprobs else None
     index = choice.get("index", place)
-    return Choice(index if type(index) is int else place, text, len(logprobs) or None, reason in ENDED, total)
+    stopped = reason == "stop_sequence" or isinstance(choice.get("stop_reason"), str)
+    return Choice(index if type(index) is int else place, text, len(logprobs) or None, reason in ENDED, total, stopped)
 
 
 def _token_logprobs(said: Any) -> list[float]:

@@ -4,25 +4,20 @@ The merged directory is read back from disk and must give the logits of start + 
 token, within TOLERANCE; tokenizer and chat template come along unchanged. Merging is done in fp32.
 """
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from greenlit.errors import DataError, MismatchError
-from greenlit.models import load_tokenizer, load_weights
+from greenlit.models import is_adapter, load_tokenizer, load_weights, with_adapter
 from greenlit.problems.prompts import prompt_ids
-from greenlit.stage.faults import as_known, first_line
+
+__all__ = ["is_adapter", "merge"]
 
 TOLERANCE = 1e-3
 """Largest allowed difference of a logit, for weights kept in fp32."""
 TOLERANCE_HALF = 0.25
 """The same for weights kept in 16 bits, whose rounding alone moves a logit by about a tenth."""
-
-
-def is_adapter(folder: Path) -> bool:
-    """Does the folder hold a LoRA adapter (else: full weights)?"""
-    return (folder / "adapter_config.json").exists()
 
 
 def merge(start: Path, trained: Path, out: Path, prompts: Sequence[str | list[dict[str, str]]]) -> dict[str, Any]:
@@ -78,39 +73,7 @@ def _merged_weights(start: Path, trained: Path) -> tuple[Any, Any]:
 
     model = load_weights(start if is_adapter(trained) else trained, "float32")
     stored = AutoConfig.from_pretrained(str(start)).dtype or torch.float32
-    return (_with_adapter(model, start, trained) if is_adapter(trained) else model).eval(), stored
-
-
-def _with_adapter(model: Any, start: Path, trained: Path) -> Any:
-    """The model with its adapter, all of whose weights found their place, and no place without its weights."""
-    from peft import PeftModel, get_peft_model_state_dict
-    from safetensors import SafetensorError, safe_open
-
-    file = trained / "adapter_model.safetensors"
-    try:
-        with safe_open(file, "pt") as stream:
-            stored = set(stream.keys())
-        with warnings.catch_warnings():  # peft warns of weights that are missing; below they are an error
-            warnings.simplefilter("ignore")
-            adapted = PeftModel.from_pretrained(model, str(trained))
-    except (FileNotFoundError, SafetensorError) as error:
-        raise DataError(f"{file}: no usable adapter ({first_line(error)})", hint=_AGAIN) from None
-    except (RuntimeError, ValueError, KeyError, TypeError) as error:
-        if as_known(error) is not None:  # disk, rights, memory: nothing is wrong with the adapter
-            raise
-        told = " ".join(str(error).split())[:200]
-        raise MismatchError(f"{trained}: the adapter does not fit {start} ({told})", hint=_AGAIN) from None
-    unlike = stored ^ set(get_peft_model_state_dict(adapted))
-    if unlike:
-        raise MismatchError(
-            f"{trained}: the adapter does not fit {start} ({len(unlike)} of {len(stored)} weights have no counterpart, "
-            f"e.g. {min(unlike)})",
-            hint=_AGAIN,
-        )
-    return adapted
-
-
-_AGAIN = "train again from this model: dvc repro --force train"
+    return (with_adapter(model, start, trained) if is_adapter(trained) else model).eval(), stored
 
 
 def _logits(model: Any, tokenizer: Any, prompt: str | list[dict[str, str]]) -> Any:

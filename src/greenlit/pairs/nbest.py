@@ -11,7 +11,7 @@ from greenlit.types import Annotated, Best, Metrics, NBest, Problem
 
 def eligible(row: Annotated) -> bool:
     """Can something be learnt from this candidate? It ended by itself and has a verdict."""
-    return row.passed is not None and row.finish_reason == "eos" and row.metrics is not None
+    return row.passed is not None and row.finish_reason != "length" and row.metrics is not None
 
 
 def ranked(rows: Iterable[Annotated]) -> tuple[list[Annotated], list[Annotated]]:

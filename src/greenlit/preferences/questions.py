@@ -89,7 +89,7 @@ def questions(
 def _of_problem(problem: Problem, rows: Iterable[Annotated], draw: random.Random) -> list[Question]:
     unlike: dict[str, Annotated] = {}
     for row in rows:
-        if row.finish_reason == "eos" and row.solution.strip() and row.metrics is not None:
+        if row.finish_reason != "length" and row.solution.strip() and row.metrics is not None:
             unlike.setdefault(row.metrics.ast_hash, row)
     several = list(unlike.values())
     taken = draw.sample(several, min(PER_PROBLEM, len(several)))
