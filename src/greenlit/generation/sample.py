@@ -6,6 +6,7 @@ The result is in the order of the problems, and does not depend on batches, proc
 
 from array import array
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -28,12 +29,14 @@ from greenlit.types import Candidate, Problem
 
 _NOWHERE = -1
 
-BACKENDS: Mapping[str, Generator | Callable[..., Iterator[list[Completion]]]] = {
+BACKENDS: Mapping[str, Callable[..., Iterator[list[Completion]]]] = {
     "transformers": transformers_backend.complete,
     "vllm": vllm.complete,
     "openai": openai.complete,
 }
-"""What generates, as `backend.Generator` says it; `auto` is one of these (see `choosing`)."""
+"""What generates, each a `Generator`; `auto` is one of these (see `choosing`)."""
+PAID = frozenset({"openai"})
+"""Backends that ask the budget before they ask for anything."""
 
 
 def sample(
@@ -100,17 +103,20 @@ def sample(
         ]
         with progress(label, len(requests), "programs") as bar:
             bar.advance(sum(request.done for request in requests))
-            pays = {"budget": budget} if params.backend == "openai" else {}
-            if not pays and bar.done < len(requests):
+            generate: Generator = BACKENDS[params.backend]
+            if params.backend in PAID:
+                generate = partial(generate, budget=budget)
+            elif bar.done < len(requests):
                 budget.require()
-            for batch in BACKENDS[params.backend](weights, requests, params, workers, **pays):
+            for batch in generate(weights, requests, params, workers):
                 new = [one for one in batch if (one.task_id, one.candidate_idx) not in collected]
                 collected.add([candidate(completion) for completion in new])
                 tokens = sum(completion.tokens for completion in new)
                 bar.advance(len(new), tokens=tokens)
-                if not pays and bar.done < len(requests):
+                if params.backend not in PAID:
                     budget.spend(0, tokens)
-                    budget.require()
+                    if bar.done < len(requests):
+                        budget.require()
     return (row for problem in problems for row in collected.read(problem.task_id))
 
 

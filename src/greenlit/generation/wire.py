@@ -120,10 +120,17 @@ def read_answer(content: bytes, run: Run) -> Answer | None:
     by_place = {choice.place: choice for choice in choices if 0 <= choice.place < run.count}
     if not by_place:
         return None
-    kept = list(by_place.values())
-    if len(kept) == 1 and kept[0].tokens is None and len(choices) == 1:
-        kept = [replace(kept[0], tokens=written)]
-    return Answer(kept, asked, written, model if isinstance(model, str) else None)
+    if written is not None and any(choice.tokens is None for choice in choices):
+        by_place = {
+            place: replace(choice, tokens=_share(choice, choices, written)) for place, choice in by_place.items()
+        }
+    return Answer(list(by_place.values()), asked, written, model if isinstance(model, str) else None)
+
+
+def _share(choice: Choice, choices: list[Choice], written: int) -> int:
+    """Of the tokens of all choices, those of one by its length; exact where there is one."""
+    sizes = [len(one.text.encode("utf-8", "replace")) + 1 for one in choices]
+    return max(1, round(written * (len(choice.text.encode("utf-8", "replace")) + 1) / sum(sizes)))
 
 
 def _choice(choice: Mapping[str, Any], place: int) -> Choice:
