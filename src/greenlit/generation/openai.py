@@ -85,7 +85,7 @@ def _setting(name: str, default: float) -> float:
         value = float(said)
     except ValueError:
         value = 0.0
-    if not (name.endswith("_S") or value == int(value)) or not 0 < value < 1e6:
+    if not 0 < value < 1e6 or not (name.endswith("_S") or value == int(value)):
         raise ConfigError(f"{name}: must be a number above 0 (found {said!r})")
     return value
 

@@ -129,29 +129,39 @@ class _Engines:
         todo, busy = deque(chunks), set()
         for one in self._processes:
             if todo:
-                one.send(todo.popleft())
+                self._send(one, todo.popleft())
                 busy.add(one)
         while busy:
             for one in connection.wait(busy):
                 batch = self._received(one)
                 if todo:
-                    one.send(todo.popleft())  # type: ignore[union-attr]
+                    self._send(one, todo.popleft())
                 else:
                     busy.discard(one)  # type: ignore[arg-type]
                 yield batch
+
+    def _send(self, one: Any, chunk: list[Run]) -> None:
+        try:
+            one.send(chunk)
+        except ConnectionError:
+            raise self._died(one) from None
 
     def _received(self, one: Any) -> list[Completion]:
         try:
             said = one.recv()
         except (EOFError, ConnectionError):
-            self._processes[one].join(LONGEST_END_S)
-            raise WorldError(
-                f"vLLM's process died (exit code {self._processes[one].exitcode}), most likely for lack of memory",
-                hint="its own messages stand above; lower vllm.gpu_memory_utilization or max_num_seqs",
-            ) from None
+            raise self._died(one) from None
         if isinstance(said, GreenlitError):
             raise said
         return list(said)
+
+    def _died(self, one: Any) -> WorldError:
+        process = self._processes[one]
+        process.join(LONGEST_END_S)
+        return WorldError(
+            f"vLLM's process died (exit code {process.exitcode}), most likely for lack of memory",
+            hint="its own messages stand above; lower vllm.gpu_memory_utilization or max_num_seqs",
+        )
 
     def close(self) -> None:
         """End the engines, in order if they can, and all that they started."""
