@@ -261,7 +261,8 @@ class _Engine:
             use_tqdm=False,
             lora_request=LoRARequest("adapter", 1, str(self.adapter)) if self.adapter else None,
         )
-        return [_completion(run, one) for run, output in zip(runs, outputs, strict=True) for one in output.outputs]
+        found = zip(runs, outputs, strict=True)
+        return [_completion(run, one, self.tokenizer) for run, output in found for one in output.outputs]
 
     def _sampling(self, run: Run) -> Any:
         from vllm import SamplingParams as Sampling
@@ -326,17 +327,23 @@ def _check_context(run: Run, length: int, max_new_tokens: int, context: int) -> 
         )
 
 
-def _completion(run: Run, output: Any) -> Completion:
+def _completion(run: Run, output: Any, tokenizer: Any) -> Completion:
     """Args:
-    output: vLLM's CompletionOutput; its token_ids include the end token, its text does not.
+    output: vLLM's CompletionOutput. Its token_ids include the end token. Its text leaves that out, and the bytes of a
+        character that was cut off at the end too, which transformers decodes: so the text is decoded here.
     """
+    ended, stopped = output.finish_reason == "stop", isinstance(output.stop_reason, str)
+    text = output.text
+    if not stopped:
+        tokens = output.token_ids[:-1] if ended else output.token_ids
+        text = tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
     logprob = output.cumulative_logprob
     return Completion(
         task_id=run.task_id,
         candidate_idx=run.first + output.index,
-        text=output.text,
+        text=text,
         tokens=len(output.token_ids),
-        ended=output.finish_reason == "stop",
+        ended=ended,
         logprob=None if logprob is None else round(float(logprob), 3),
-        stopped=isinstance(output.stop_reason, str),
+        stopped=stopped,
     )
