@@ -68,6 +68,20 @@ def test_the_training_benchmark_trains_both_sides_alike(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_generation_benchmark_compares_ways_that_write_the_same(tmp_path: Path) -> None:
+    folder = workspace.make_workspace(tmp_path / "project", "tiny")
+    ways = ["one by one", "batched", "ours", "ours, 2 processes"]
+    options = ["--preset", "tiny", "--problems", "10", "--n", "4", "--rounds", "1", "--json", "out.json"]
+    done = run("generation.py", folder, *options, "--only", ";".join(ways))
+    runs = json.loads((folder / "out.json").read_text())["runs"]
+    assert [one["way"] for one in runs] == ways
+    assert all(one["tokens"] > 0 and one["cpu_s"] > 0 and one["wall_s"] > 0 for one in runs)
+    assert runs[2]["tokens"] == runs[3]["tokens"], "the same samples"
+    assert done.stdout.count("greedy alike 10/10") == 4
+    assert "times batched, promised >= 1.3" in done.stdout
+
+
+@pytest.mark.slow
 def test_the_methods_benchmark_goes_on_and_its_placebo_teaches_from_shuffled_verdicts(tmp_path: Path) -> None:
     folder = workspace.make_workspace(tmp_path / "project", "tiny")
     options = ["--preset", "tiny", "--seeds", "3", "--json", "out.json", "--set", "methods.dpo.max_steps=2"]

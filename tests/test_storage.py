@@ -134,12 +134,22 @@ def test_logs_get_throttled_lines_with_rate_and_eta(monkeypatch, capsys) -> None
             now[0] += 1.0
             bar.advance(1, tokens=30)
     assert capsys.readouterr().err.splitlines() == [
-        "PROGRESS generate 2/10 problems  30 tokens/s  eta 8 s",
-        "PROGRESS generate 4/10 problems  30 tokens/s  eta 6 s",
-        "PROGRESS generate 6/10 problems  30 tokens/s  eta 4 s",
-        "PROGRESS generate 8/10 problems  30 tokens/s  eta 2 s",
-        "PROGRESS generate 10/10 problems  30 tokens/s  in 10 s",
+        "PROGRESS generate 2/10 problems  60 tokens  30 tokens/s  eta 8 s",
+        "PROGRESS generate 4/10 problems  120 tokens  30 tokens/s  eta 6 s",
+        "PROGRESS generate 6/10 problems  180 tokens  30 tokens/s  eta 4 s",
+        "PROGRESS generate 8/10 problems  240 tokens  30 tokens/s  eta 2 s",
+        "PROGRESS generate 10/10 problems  300 tokens  30 tokens/s  in 10 s",
     ]
+
+
+def test_what_was_done_before_does_not_shorten_the_time_left(monkeypatch, capsys) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with progress.progress("generate", 100, "programs") as bar:
+        bar.advance(80)
+        now[0] += 4.0
+        bar.advance(4, tokens=80)
+    assert capsys.readouterr().err == "PROGRESS generate 84/100 programs  80 tokens  20 tokens/s  eta 16 s\n"
 
 
 def test_a_terminal_gets_a_bar(monkeypatch, capsys) -> None:

@@ -70,6 +70,15 @@ def test_a_token_budget_changes_no_sample(tiny_model: Path) -> None:
     }
 
 
+def test_half_precision_writes_nearly_as_likely_texts(tiny_model: Path) -> None:
+    half, full = written(tiny_model, PARAMS.model_copy(update={"dtype": "bfloat16"})), written(tiny_model)
+    assert half.keys() == full.keys()
+    same = [at for at, one in half.items() if one.text == full[at].text]
+    assert len(same) > len(full) / 2
+    assert all(half[at].logprob == pytest.approx(full[at].logprob, abs=0.5) for at in same)
+    assert any(half[at].logprob != full[at].logprob for at in same)
+
+
 def stop_text_in(rows: dict[tuple, Completion]) -> tuple[tuple, str]:
     """A completion, and two letters in the middle of it that are whole characters."""
     for place, one in rows.items():

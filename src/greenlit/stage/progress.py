@@ -17,6 +17,7 @@ class Progress:
         self.label, self.total, self.unit = label, total, unit
         self.done = 0
         self._rates: dict[str, float] = {}
+        self._rated = 0  # of what is done, what came with counts
         self._started = time.monotonic()
         self._last_line = self._started
         self._told = 0
@@ -25,8 +26,12 @@ class Progress:
         self._task: Any = None
 
     def advance(self, count: int = 1, **counts: float) -> None:
-        """Say that `count` more are done; keyword counts become rates, `tokens=40` shows as tokens/s."""
+        """Say that `count` more are done; keyword counts are summed up and become rates, `tokens=40` also tokens/s.
+
+        Where some come with counts, those that come without were there before, and tell nothing about the time left.
+        """
         self.done += count
+        self._rated += count if counts else 0
         for name, value in counts.items():
             self._rates[name] = self._rates.get(name, 0.0) + value
         if self._bar is not None:
@@ -45,12 +50,13 @@ class Progress:
 
     def _rate_text(self) -> str:
         seconds = max(time.monotonic() - self._started, 1e-9)
-        return "  ".join(f"{value / seconds:,.0f} {name}/s" for name, value in self._rates.items())
+        return "  ".join(f"{value:,.0f} {name}  {value / seconds:,.0f} {name}/s" for name, value in self._rates.items())
 
     def _print_line(self, now: float) -> None:
         self._told = self.done
         elapsed = now - self._started
-        left = elapsed / self.done * (self.total - self.done) if self.done else float("nan")
+        came = self._rated or self.done
+        left = elapsed / came * (self.total - self.done) if came else float("nan")
         rates = self._rate_text()
         tail = f"  {rates}" if rates else ""
         eta = f"  eta {left:.0f} s" if self.done < self.total else f"  in {elapsed:.0f} s"
