@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 FAULTS = ("drop", "cut", "slow", "busy", "wait", "broken", "garbage", "empty", "half")
+WEIGHTS = [1 if fault == "slow" else 8 for fault in FAULTS]
+"""Silence is rare: every case of it takes as long as the client waits."""
 
 
 def written(prompt: str, seed: int | None) -> str:
@@ -86,7 +88,8 @@ def serve(**settings: Any) -> Iterator[Server]:
                 state.at.append(time.monotonic())
                 state.at_once += 1
                 state.most_at_once = max(state.most_at_once, state.at_once)
-                fault = state.chance.choice(FAULTS) if state.chance.random() < state.fault_share else None
+                (fault,) = state.chance.choices(FAULTS, WEIGHTS)
+                fault = fault if state.chance.random() < state.fault_share else None
                 if fault:
                     state.met[fault] = state.met.get(fault, 0) + 1
             try:
