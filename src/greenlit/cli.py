@@ -230,7 +230,8 @@ def generate(
 
     load_dotenv(".env")
     sampling = (temperature, top_p, top_k, min_p, stop or [], max_new_tokens)
-    generate_command(Options(prompts, model, out, n, *sampling, seed, backend, dtype, batch_size, chat))
+    with _ended_early(FAILED, "the same command"):
+        generate_command(Options(prompts, model, out, n, *sampling, seed, backend, dtype, batch_size, chat))
 
 
 @app.command()
