@@ -342,7 +342,7 @@ def test_a_budget_holds_for_models_that_run_here_too(environment, tiny_model: Pa
     Path("w").mkdir()
     with pytest.raises(BudgetError, match="GREENLIT_BUDGET_TOKENS 60"):
         list(sample(tiny_model, problems(6), local, **arguments))
-    assert len(Path("w/candidates.jsonl").read_text().splitlines()) in {4, 8}
+    assert 4 <= Path("w/candidates.jsonl").read_bytes().count(b"\n") <= 8
     environment.delenv("GREENLIT_BUDGET_TOKENS")
     assert len(list(sample(tiny_model, problems(6), local, **arguments))) == 24
 
