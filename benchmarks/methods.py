@@ -1,8 +1,8 @@
 """methods: what each training method makes of the same base model and problems, over several seeds.
 
     python benchmarks/methods.py [--seeds 0,1,2] [--methods sft,dpo,dpo_full,grpo,rloo,ppo] [--preset methods]
-                                 [--placebo none|shuffled|batch|constant] [--split test|validation] [--set key=value ...]
-                                 [--folder .work/methods] [--update] [--json OUT]
+                                 [--placebo none|shuffled|batch|constant] [--split test|validation]
+                                 [--set key=value ...] [--folder .work/methods] [--update] [--json OUT]
 
 Run it in the project's folder. Every seed has a copy of the project, in which the pipeline itself runs, as the preset
 says and with its own seed: problems, model, candidates, training and evaluation. What is done is kept: a call that

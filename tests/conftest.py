@@ -57,7 +57,7 @@ def shared_data() -> Path:
     return SHARED
 
 
-def save_tiny_model(folder: Path, seed: int = 0, chat_template: str | None = None) -> Path:
+def save_tiny_model(folder: Path, seed: int = 0, chat_template: str | None = None, hidden: int = 32) -> Path:
     """A Llama of two narrow layers with random weights and a byte-level tokenizer: writes gibberish, fast."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -73,8 +73,9 @@ def save_tiny_model(folder: Path, seed: int = 0, chat_template: str | None = Non
     fast.save_pretrained(folder)
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=len(vocabulary), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=512, pad_token_id=0, eos_token_id=1, bos_token_id=None, tie_word_embeddings=True,
+        vocab_size=len(vocabulary), hidden_size=hidden, intermediate_size=2 * hidden, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=512, pad_token_id=0, eos_token_id=1,
+        bos_token_id=None, tie_word_embeddings=True,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder

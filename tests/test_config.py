@@ -147,3 +147,52 @@ def test_schema_and_resolved_params_are_json_on_stdout() -> None:
     resolved = json.loads(greenlit("params").stdout)
     assert resolved["evaluate"]["confidence"] == 0.95
     assert resolved["register"]["model"] == "greenlit-starter"
+
+
+@pytest.fixture
+def no_gpu(monkeypatch) -> None:
+    monkeypatch.setattr("greenlit.config.machine.has_cuda", lambda: False)
+    monkeypatch.delenv("GREENLIT_VLLM_CPU", raising=False)
+
+
+@pytest.mark.parametrize("change", ["generate: {backend: vllm}", "evaluate: {backend: vllm, ks: [1]}"])
+def test_vllm_without_a_gpu_is_refused_before_anything_starts(tmp_path, no_gpu, change: str, monkeypatch) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(f"{_least()}{change}\n")
+    section = change.partition(":")[0]
+    with pytest.raises(ConfigError, match=rf"{section}\.backend: vllm: vLLM needs a CUDA GPU, and there is none here"):
+        load_params(file)
+    monkeypatch.setenv("GREENLIT_VLLM_CPU", "1")
+    assert load_params(file)
+    monkeypatch.setattr("greenlit.config.machine.has_cuda", lambda: True)
+    monkeypatch.delenv("GREENLIT_VLLM_CPU")
+    assert load_params(file)
+
+
+def test_a_method_that_asks_for_vllm_without_a_gpu_is_refused(tmp_path, no_gpu) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(_least("grpo, vllm: {}"))
+    with pytest.raises(ConfigError, match=r"methods\.m\.vllm: vLLM needs a CUDA GPU"):
+        load_params(file)
+
+
+def test_auto_runs_anywhere(tmp_path, no_gpu) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(f"{_least()}generate: {{backend: auto}}\n")
+    assert load_params(file).generate.backend == "auto"
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [("use_vllm", "here it is backend: vllm, on a CUDA GPU"), ("max_tokens", "here it is max_new_tokens")],
+)
+def test_what_other_tools_call_a_setting_of_sampling_is_told(key: str, hint: str) -> None:
+    said = fault(**{f"generate__{key}": True})
+    assert said.startswith(f"params.yaml: generate.{key}: unknown key\n  hint: {hint}")
+
+
+def _least(method: str = "dpo") -> str:
+    return (
+        "experiment: e\nseed: 0\ndataset: {name: file}\nbase: {model: starter}\n"
+        f"methods: {{m: {{method: {method}, reads: r, start: s, learning_rate: 0.1}}}}\n"
+    )

@@ -14,6 +14,7 @@ from ai_server import Answer, Server, by_rule, serve
 from faults import environment as users_environment
 
 from greenlit.config import JudgeParams
+from greenlit.endpoints import trying
 from greenlit.errors import ConfigError, WorldError
 from greenlit.feedback import endpoint
 from greenlit.feedback.budget import Budget
@@ -33,7 +34,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
     for place, key in endpoint.URLS:
         monkeypatch.delenv(place, raising=False)
         monkeypatch.delenv(key, raising=False)
-    monkeypatch.setattr(endpoint, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(trying, "FIRST_WAIT_S", 0.01)
     with serve(by_rule(lambda program: int(program.split("+")[1]))) as state:
         monkeypatch.setenv("GREENLIT_JUDGE_URL", state.url)
         monkeypatch.setenv("GREENLIT_JUDGE_API_KEY", KEY)
@@ -66,11 +67,11 @@ def test_a_busy_endpoint_is_asked_again_when_it_says(server: Server) -> None:
 
 def test_a_date_to_wait_for_is_understood_and_a_long_one_is_cut(server: Server, monkeypatch) -> None:
     then, now = (email.utils.formatdate(1_800_000_000 + seconds, usegmt=True) for seconds in (100, 0))
-    assert endpoint._retry_after({"retry-after": then, "date": now}) == 100
-    assert endpoint._retry_after({"retry-after": then}) is None
-    assert endpoint._retry_after({"retry-after": "soon"}) is None
-    assert endpoint._retry_after({"retry-after": "-3"}) == 0
-    monkeypatch.setattr(endpoint, "LONGEST_WAIT_S", 0.05)
+    assert trying.retry_after({"retry-after": then, "date": now}) == 100
+    assert trying.retry_after({"retry-after": then}) is None
+    assert trying.retry_after({"retry-after": "soon"}) is None
+    assert trying.retry_after({"retry-after": "-3"}) == 0
+    monkeypatch.setattr(trying, "LONGEST_WAIT_S", 0.05)
     server.faults = [Answer(b"{}", 429, {"Retry-After": "3600"})]
     assert scores(PROGRAMS[7:8]) == [0.7]
 
@@ -123,7 +124,7 @@ def test_a_slow_endpoint_is_given_up_in_time(server: Server, answer: Answer, cap
 def test_nobody_at_the_address_is_no_score(monkeypatch, tmp_path, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GREENLIT_JUDGE_URL", "http://127.0.0.1:9/v1")
-    monkeypatch.setattr(endpoint, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(trying, "FIRST_WAIT_S", 0.01)
     assert scores(PROGRAMS[:2], attempts=2) == [None, None]
     assert capsys.readouterr().err.count("no connection") == 1
 

@@ -12,6 +12,7 @@ from greenlit.errors import ConfigError, DataError
 from greenlit.generation import sample as sample_module
 from greenlit.generation.sample import sample
 from greenlit.generation.sampling import GumbelMax, candidate_stream, keep_likeliest
+from greenlit.problems.strategies import STRATEGIES
 from greenlit.types import AssertTest, Candidate, Problem
 
 PROBLEMS = [
@@ -118,6 +119,17 @@ def test_a_line_that_was_damaged_is_sampled_again_with_all_behind_it(tiny_model,
     lines[5] = b"\0" * (len(lines[5]) - 1) + b"\n"
     file.write_bytes(b"".join(lines))
     assert run(tiny_model, tmp_path / "w") == reference
+
+
+def test_hints_are_sampled_with_and_recorded_and_the_prompt_of_record_is_without_them(
+    tiny_model, tmp_path, reference
+) -> None:
+    hinted = run(tiny_model, tmp_path / "w", params=PARAMS.model_copy(update={"strategies": ["none", "short"]}))
+    told = {-1: None, 0: None, 1: STRATEGIES["short"], 2: None}
+    for row, plain in zip(hinted, reference, strict=True):
+        assert row.strategy == told[row.candidate_idx]
+        assert row.prompt_hash == plain.prompt_hash
+        assert (row.logprob == pytest.approx(plain.logprob, abs=2e-3)) == (row.strategy is None)
 
 
 def test_a_prompt_that_does_not_fit_is_named(tiny_model, tmp_path) -> None:

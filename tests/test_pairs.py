@@ -102,6 +102,24 @@ def test_the_manifest_counts_pairs_pass_rates_and_length_bias(tmp_path) -> None:
     assert list(made["inputs_sha256"]) == ["problems"]
 
 
+def test_the_manifest_says_what_hints_did(tmp_path) -> None:
+    source = tmp_path / "x.jsonl"
+    source.write_text("x")
+    hints = [None, "Sort.", None, "Sort.", None, "Sort.", None, "Sort."]
+    hinted = [row.model_copy(update={"strategy": hint}) for row, hint in zip(ROWS, hints, strict=True)]
+    for rows, told in ((ROWS, []), (hinted, ["", "Sort."])):
+        counts = Counts()
+        counts.add(rows, [])
+        found = manifest(counts, {}, {"problems": source}, "portable")["diversity"]
+        assert [row["hint"] for row in found["by_strategy"]] == told
+        assert 0 < found["unique_ratio"] <= 1
+    assert sum(row["candidates"] for row in found["by_strategy"]) == 8
+    assert sum(row["passed"] for row in found["by_strategy"]) == 3
+    for row in found["by_strategy"]:
+        passing = [one for one in hinted if one.passed and (one.strategy or "") == row["hint"]]
+        assert row["passed"] == len(passing)
+
+
 ALIKE = "def f(xs):\n    total = 0\n    for x in xs:\n        total += x\n    return total\n"
 
 

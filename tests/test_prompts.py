@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from greenlit.models import load_tokenizer
 from greenlit.problems.prompts import defines, extract, prompt_hash, prompt_ids, render, statement
+from greenlit.problems.strategies import STRATEGIES, strategy_of
 from greenlit.types import AssertTest, CallTest, Problem, StdioTest
 
 PROBLEM = Problem(
@@ -258,6 +259,26 @@ def test_what_is_not_shown_never_reaches_a_prompt(roles, language: str, chat: bo
     for place, role in enumerate(roles):
         assert (f"mark{place}x{role}" in text) == (role == "shown" and kind != "script")
     assert "markOf" not in text
+
+
+def test_a_hint_stands_below_the_statement_and_nowhere_else() -> None:
+    hint = strategy_of(["none", "recursion", "Think of primes."], 1)
+    assert hint == STRATEGIES["recursion"]
+    for chat in (False, True):
+        plain, hinted = str(render(PROBLEM, chat)), str(render(PROBLEM, chat, hint))
+        assert len(hinted) > len(plain)
+        assert hinted.replace(hint, "").replace("\\n", "\n").replace("\n", "") == plain.replace("\\n", "\n").replace(
+            "\n", ""
+        )
+    assert render(PROBLEM, False, hint) == f'"""Add one.\nassert inc(1) == 2\n{hint}\n"""\n'
+
+
+def test_hints_are_dealt_in_turn_and_the_greedy_candidate_has_none() -> None:
+    hints = ["none", "sorting", "Think of primes."]
+    assert [strategy_of(hints, index) for index in (-1, 0, 1, 2, 4)] == [
+        None, None, STRATEGIES["sorting"], "Think of primes.", STRATEGIES["sorting"],
+    ]  # fmt: skip
+    assert strategy_of([], 3) is None
 
 
 def test_hashes_tell_prompts_apart() -> None:

@@ -34,6 +34,10 @@ TESTED = {
     "greenlit prefer": "tests/test_prefer.py",
     "greenlit calibrate-judge": "tests/test_feedback_build.py",
     "greenlit grade --problems problems.jsonl --samples samples.jsonl --out verdicts.jsonl": "tests/test_grade.py",
+    "greenlit generate --prompts prompts.jsonl --model path/to/model --out samples.jsonl -n 10": (
+        "tests/test_generate_command.py"
+    ),
+    "greenlit chat": "tests/test_chat.py",
     "greenlit preset mbpp --diff": "tests/test_presets.py",
     "greenlit reproduce starter": "tests/test_reproduce.py",
     "greenlit reproduce starter --check": "tests/test_reproduce.py",

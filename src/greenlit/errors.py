@@ -5,7 +5,8 @@
     ├── DataError(ValueError)          a file's content is not what its format says: yours to fix         exit 2
     │   └── MismatchError              two artifacts that must belong together were made differently      exit 2
     └── WorldError(RuntimeError)       the machine, the network or another process failed: try again     exit 75
-        └── SandboxError               the judge could not run programs at all
+        ├── SandboxError               the judge could not run programs at all
+        └── BudgetError                a budget that the user set is used up; what is done is kept
 
 A message names the place, what was found and what was expected; `hint` says what to do next.
 """
@@ -51,3 +52,7 @@ class WorldError(GreenlitError, RuntimeError):
 
 class SandboxError(WorldError):
     """The judge cannot run programs on this machine at the level that is allowed."""
+
+
+class BudgetError(WorldError):
+    """What sampling may cost is used up. What is done is kept; a larger budget goes on from there."""

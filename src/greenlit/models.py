@@ -20,8 +20,14 @@ POINTER = "pointer.json"
 _ADAPTER = "adapter_config.json"
 
 
-def write_pointer(model: str, revision: str | None, out: Path) -> dict[str, str | None]:
+SAID = "params.yaml: base.model"
+
+
+def write_pointer(model: str, revision: str | None, out: Path, said: str = SAID) -> dict[str, str | None]:
     """Pin a hub model or a local directory, which is looked at first; return what was written.
+
+    Args:
+        said: where the user names the model, for messages.
 
     Raises:
         WorldError: the hub did not answer.
@@ -31,18 +37,18 @@ def write_pointer(model: str, revision: str | None, out: Path) -> dict[str, str 
     if Path(model).is_dir():
         if (Path(model) / POINTER).exists() or Path(model).resolve() == BASE.resolve():
             raise ConfigError(
-                f"params.yaml: base.model: {model}: what the stage `base` writes, not a model of its own",
+                f"{said}: {model}: what the stage `base` writes, not a model of its own",
                 hint="name the directory that holds the weights",
             )
         check_model(Path(model))
         pointer: dict[str, str | None] = {"source": model, "revision": None}
     else:
-        pointer = {"source": model, "revision": revision or _newest_revision(model)}
+        pointer = {"source": model, "revision": revision or _newest_revision(model, said)}
     write_json(out / POINTER, pointer)
     return pointer
 
 
-def _newest_revision(model: str) -> str:
+def _newest_revision(model: str, said: str) -> str:
     import httpx
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
@@ -51,12 +57,12 @@ def _newest_revision(model: str) -> str:
         return str(HfApi().model_info(model).sha)
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise DataError(
-            f"params.yaml: base.model: {model}: neither a local directory nor a model of the hub",
+            f"{said}: {model}: neither a local directory nor a model of the hub",
             hint="`starter`, a directory, or an id such as Qwen/Qwen2.5-Coder-0.5B",
         ) from error
     except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
         raise WorldError(
-            f"params.yaml: base.model: {model}: no such directory, and the hub did not answer ({_first_line(error)})",
+            f"{said}: {model}: no such directory, and the hub did not answer ({_first_line(error)})",
             hint="check the name, the network and HF_HUB_OFFLINE, or name a local directory",
         ) from error
 
@@ -95,6 +101,29 @@ def resolve(model: Path) -> Path:
             f"{pointer['source']}: could not be downloaded ({_first_line(error)})",
             hint="check the network, HF_HUB_OFFLINE and HF_TOKEN",
         ) from error
+
+
+def source_of(model: Path) -> str:
+    """Where a model's weights come from, as others name it: a hub id or a directory; nothing is read but a pointer."""
+    if (model / POINTER).exists():
+        return str(read_json(model / POINTER)["source"])
+    return model.as_posix()
+
+
+def knows_chat(model: Path) -> bool | None:
+    """Has the model's tokenizer a chat template? None where there is no such model here, nor at the hub."""
+    if not (model / POINTER).exists():
+        return tokenizer_facts(model)[1] if (model / "tokenizer_config.json").exists() else None
+    pointer = read_json(model / POINTER)
+    if pointer["revision"] is None:
+        return knows_chat(Path(pointer["source"]))
+    from transformers import AutoTokenizer
+
+    try:  # the tokenizer alone: the weights are at the endpoint
+        tokenizer = AutoTokenizer.from_pretrained(pointer["source"], revision=pointer["revision"])
+    except _UNUSABLE:
+        return None
+    return bool(getattr(tokenizer, "chat_template", None))
 
 
 def check_model(model: Path) -> None:

@@ -159,7 +159,16 @@ class Candidate(Record):
     """Sum of the token log-probabilities in nats; null when the backend does not tell."""
     seed: int
     prompt_hash: str
+    """Of the prompt without the strategy's hint: the one that training and measuring use."""
     model: str
+    backend: str | None = None
+    """What generated; null in files of older versions."""
+    dtype: str | None = None
+    """Precision of the weights; null where an endpoint does not tell."""
+    served_by: str | None = None
+    """The model that an endpoint says it is."""
+    strategy: str | None = None
+    """The hint that this candidate's prompt had besides."""
 
 
 class Metrics(Record):

@@ -23,6 +23,7 @@ from greenlit.config.sections import (
     BenchmarkParams,
     BuildParams,
     DatasetParams,
+    EndpointParams,
     EvaluateParams,
     GenerateParams,
     Limits,
@@ -34,6 +35,7 @@ from greenlit.config.sections import (
     StarterModelParams,
     Tracker,
     TrackingParams,
+    VllmSamplingParams,
     json_schema,
 )
 from greenlit.config.training import (
@@ -60,6 +62,7 @@ __all__ = [
     "BuildParams",
     "DatasetParams",
     "DpoParams",
+    "EndpointParams",
     "EvaluateParams",
     "FetchParams",
     "GenerateParams",
@@ -91,6 +94,7 @@ __all__ = [
     "TrackingParams",
     "TrainingParams",
     "VllmParams",
+    "VllmSamplingParams",
     "json_schema",
     "load_params",
     "load_params_and_method",

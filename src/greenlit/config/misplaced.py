@@ -52,12 +52,28 @@ ELSEWHERE = {
     "target_modules": "lora: {target_modules: ...}",
     "use_lora": "lora: {} for an adapter, lora: null for all weights",
     "use_qlora": "quantize: 4bit",
-    "use_vllm": "vllm: {}",
+    "use_vllm": "vllm: {}, on a CUDA GPU",
     "value_loss_coef": "value_coef",
     "vf_coef": "value_coef",
     "warmup_steps": "warmup_ratio",
 }
 """What other tools, and the four earlier projects, call a setting of a method → what it is here."""
+
+ELSEWHERE_SAMPLING = {
+    "do_sample": "nothing: the greedy completion is made besides the samples",
+    "generation_temp": "temperature",
+    "max_tokens": "max_new_tokens",
+    "model": "base.model at the top level; at an endpoint openai: {model: ...}",
+    "num_candidates": "n",
+    "num_return_sequences": "n",
+    "num_samples": "n",
+    "provider": "backend",
+    "stop_sequences": "stop",
+    "tensor_parallel_size": "vllm: {tensor_parallel_size: ...}",
+    "torch_dtype": "dtype",
+    "use_vllm": "backend: vllm, on a CUDA GPU; or backend: auto, which takes vLLM where it can",
+}
+"""What other tools call a setting of `generate` and `evaluate` → what it is here."""
 
 _SAMPLES = "it learns from the rows of a file and samples nothing itself"
 _ONE_STEP = "it learns from each batch once, so that there is no older policy to stay near"

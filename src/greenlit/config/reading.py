@@ -8,7 +8,8 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from greenlit.config.misplaced import KINDS, REWARD_MODEL, why_not
+from greenlit.config.machine import require_machine
+from greenlit.config.misplaced import ELSEWHERE_SAMPLING, KINDS, REWARD_MODEL, why_not
 from greenlit.config.section import Section
 from greenlit.config.sections import Params
 from greenlit.config.training import MethodParams, RewardModelParams
@@ -26,9 +27,12 @@ def load_params(path: Path = PARAMS) -> Params:
     """Read and check params.yaml.
 
     Raises:
-        ConfigError: one line per fault, `params.yaml: annotate.timeout_s: must be > 0 (found -1)`.
+        ConfigError: one line per fault, `params.yaml: annotate.timeout_s: must be > 0 (found -1)`; also for what this
+            machine cannot run.
     """
-    return parse_params(read_yaml(path), str(path))
+    params = parse_params(read_yaml(path), str(path))
+    require_machine(params, str(path))
+    return params
 
 
 def load_params_and_method(description: str) -> tuple[Params, str]:
@@ -186,6 +190,8 @@ def _unknown_key(loc: tuple[Any, ...], path: list[str]) -> str:
     told = why_not(path[-1], kind) if kind and len(path) == 3 else None
     if told:
         return f"{told[0]}\n  hint: {told[1]}"
+    if len(path) == 2 and path[0] in {"generate", "evaluate"} and path[1] in ELSEWHERE_SAMPLING:
+        return f"unknown key\n  hint: here it is {ELSEWHERE_SAMPLING[path[1]]}"
     known = _known_keys(path[:-1], kind)
     close = difflib.get_close_matches(path[-1][:60], known, n=1)
     return f"unknown key\n  hint: {f'did you mean {close[0]}?' if close else 'known keys: ' + ', '.join(known)}"

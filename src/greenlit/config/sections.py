@@ -3,7 +3,7 @@
 Where a program runs (worker processes, URIs, credentials) comes from the environment and is no part of this.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -126,11 +126,40 @@ class BaseParams(Section):
     """Settings of the starter model."""
 
 
+class EndpointParams(Section):
+    """The openai backend. Its address, key and requests at once come from the environment: GREENLIT_ENDPOINT_*."""
+
+    model: str | None = Field(default=None, min_length=1)
+    """Its name at the endpoint; null: the model's directory or hub id, as a vLLM server names it."""
+    chat: bool | None = None
+    """Ask with messages (/v1/chat/completions), else with text; null: as the model's tokenizer has a chat template."""
+
+
+class VllmSamplingParams(Section):
+    """The vllm backend: https://docs.vllm.ai/en/latest/configuration/engine_args/."""
+
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+    """Share of each GPU's memory for weights and cache."""
+    tensor_parallel_size: int = Field(default=1, ge=1)
+    """GPUs that share one copy of the model."""
+    data_parallel_size: int = Field(default=1, ge=1)
+    """Copies of the model, each on GPUs of its own."""
+    max_model_len: int | None = Field(default=None, ge=1)
+    """Longest prompt + completion in tokens; null: the model's own."""
+    max_num_seqs: int = Field(default=256, ge=1)
+    """Sequences generated together."""
+    enforce_eager: bool = False
+    """No CUDA graphs: starts sooner, samples slower."""
+    start_timeout_s: float = Field(default=900.0, gt=0)
+    """Longest wait until the model is loaded, in seconds."""
+
+
 class SamplingParams(Section):
     """How completions are sampled."""
 
-    backend: Literal["transformers"] = "transformers"
-    """What generates."""
+    backend: Literal["transformers", "vllm", "openai", "auto"] = "transformers"
+    """What generates: key of generation.BACKENDS; `auto` takes vLLM where it is installed and there is a CUDA GPU, else
+    transformers, and says so. Backends draw different samples: before and after must use the same."""
     n: int = Field(default=8, ge=1)
     """Samples per problem."""
     temperature: float = Field(default=1.0, gt=0)
@@ -150,7 +179,11 @@ class SamplingParams(Section):
     batch_tokens: int = Field(default=65_536, ge=1)
     """Most tokens held together, prompts and max_new_tokens counted: lowers the sequences of a batch where it must."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Precision of the weights while generating."""
+    """Precision of the weights while generating; at an endpoint its own."""
+    openai: EndpointParams = EndpointParams()
+    """The endpoint of the backend openai."""
+    vllm: VllmSamplingParams = VllmSamplingParams()
+    """The engine of the backend vllm."""
 
     @field_validator("stop")
     @classmethod
@@ -162,6 +195,10 @@ class SamplingParams(Section):
 
 class GenerateParams(SamplingParams):
     """Candidates on the train split."""
+
+    strategies: list[Annotated[str, Field(min_length=1)]] = []
+    """Hints on how to solve a problem, one per candidate in turn: names of problems.STRATEGIES, or words of your own.
+    They are not part of the prompt that is trained on."""
 
 
 class EvaluateParams(SamplingParams):

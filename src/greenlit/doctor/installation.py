@@ -21,7 +21,7 @@ NEEDED = (
     "dvc",
     "prefect",
 )
-OPTIONAL = ("accelerate", "vllm")
+OPTIONAL = ("accelerate",)
 PYTHON = (3, 11)
 LOCK = Path("requirements.lock")
 

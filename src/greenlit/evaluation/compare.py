@@ -255,12 +255,12 @@ def _split(document: Mapping[str, Any], split: str) -> Mapping[str, Any]:
     return document["splits"][split]
 
 
-COMPARED = ("format", "kind", "seed", "prompt_hash", "level", "settings", "limits")
+COMPARED = ("format", "kind", "seed", "prompt_hash", "level", "backend", "settings", "limits")
 """Keys of an evaluation document that must be equal before and after."""
 
 
 def require_alike(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    """Refuse two evaluations made with other settings, limits, prompts, seed or sandbox level.
+    """Refuse two evaluations made with other settings, limits, prompts, seed, sandbox level or backend.
 
     Raises:
         MismatchError: names each differing key with both values.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from greenlit.config import EvaluateParams, Params
+from greenlit.errors import ConfigError
 from greenlit.evaluation.summary import evaluation_document, summarise
 from greenlit.execution.cache import VerdictCache
 from greenlit.execution.untested import judge_for
@@ -38,6 +39,7 @@ def measure(model: Path, params: Params, paths: Paths, method: str | None) -> di
         model: directory of the model.
         method: name under `methods` whose merged model this is; None for the base model.
     """
+    _require_two_models(params.evaluate, method)
     label = "baseline" if method is None else f"evaluate {method}"
     splits = [split for split in splits_of(params.evaluate) if params.methods or paths.problems(split).stat().st_size]
     files = [paths.problems(split) for split in splits]
@@ -73,6 +75,15 @@ def measure(model: Path, params: Params, paths: Paths, method: str | None) -> di
     document["made_with"] = made_with(params.seed)
     write_json(paths.evaluation(method), document)
     return document
+
+
+def _require_two_models(params: EvaluateParams, method: str | None) -> None:
+    """One name at an endpoint would measure the same model before and after."""
+    if method is not None and params.backend == "openai" and params.openai.model is not None:
+        raise ConfigError(
+            f"params.yaml: evaluate.openai.model: names {params.openai.model!r} for {method}'s model too",
+            hint="null asks for each model by its directory, e.g. results/<experiment>/<method>/merged: serve both",
+        )
 
 
 def _figures(path: Path, params: EvaluateParams, seed: int) -> dict[str, Any]:

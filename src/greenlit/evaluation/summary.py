@@ -80,7 +80,8 @@ def summarise(rows: Iterable[Annotated], ks: list[int], confidence: float, resam
         "pass@1": {"value", "low", "high", "n"}, ..., "greedy": {...}, "infra": {metric: problems left out},
         "candidates": {"sampled", "greedy", "unmeasured"}, "verdicts": {"sampled": {verdict: count}, "greedy": {...}}
         (of the shown and reward tests), "errors": {class: count} and "tokens_mean" of the samples, "unique_ratio"
-        (distinct programs / samples, within problems), "model", "level", "prompt_hash",
+        (distinct programs / samples, within problems), "model", "level", "backend" (with its dtype), "served_by"
+        (models that an endpoint says it is), "prompt_hash",
         "problems": {task_id: {"n", "c", "greedy"}}}
 
     Raises:
@@ -93,6 +94,8 @@ def summarise(rows: Iterable[Annotated], ks: list[int], confidence: float, resam
     models: set[str] = set()
     levels: set[str] = set()
     kinds: set[Kind] = set()
+    backends: set[str] = set()
+    served: set[str] = set()
     tokens = 0
     for row in rows:
         tallies.setdefault(row.task_id, _Tally(row.prompt_hash)).add(row)
@@ -100,6 +103,8 @@ def summarise(rows: Iterable[Annotated], ks: list[int], confidence: float, resam
         models.add(row.model)
         levels.add(row.level)
         kinds.add("program" if row.match is None else "completion")
+        backends.add(" ".join(filter(None, (row.backend, row.dtype))))
+        served.update(filter(None, [row.served_by]))
         if row.decoding == "sampled":
             tokens += row.tokens
             if row.error and row.verdict != "failed":  # a wrong answer is no error
@@ -133,6 +138,8 @@ def summarise(rows: Iterable[Annotated], ks: list[int], confidence: float, resam
         "unique_ratio": sum(len(tally.programs) for tally in tallies.values()) / samples,
         "model": models.pop(),
         "level": "+".join(sorted(levels - {""})),
+        "backend": "+".join(sorted(backends - {""})),
+        "served_by": sorted(served),
         "prompt_hash": _hash_of({task_id: tally.prompt_hash for task_id, tally in tallies.items()}),
         "problems": problems,
     }
@@ -187,6 +194,7 @@ def evaluation_document(
         "model": models.pop(),
         "prompt_hash": _hash_of({name: split["prompt_hash"] for name, split in splits.items()}),
         "level": "+".join(sorted({split["level"] for split in splits.values()} - {""})),
+        "backend": "+".join(sorted({split["backend"] for split in splits.values()} - {""})),
         "settings": dict(settings),
         "limits": dict(limits),
         "seed": seed,

@@ -6,36 +6,31 @@ The key of one is never sent to the address of the other. Busy (429, with Retry-
 endpoints are tried again, later and later; a refusal (401, 404, ...) is not. Without an answer there is None.
 """
 
-import email.utils
 import json
 import os
 import queue
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
 from greenlit.config import JudgeParams
+from greenlit.endpoints.address import OPENAI, base_url
+from greenlit.endpoints.faults import Faults
+from greenlit.endpoints.trying import Fault, refusal, wait_s
 from greenlit.errors import ConfigError
 from greenlit.feedback.budget import Budget, most_tokens
-from greenlit.feedback.faults import Faults
 from greenlit.feedback.rubrics import Messages
 
 if TYPE_CHECKING:
     import httpx
 
-URLS = (("GREENLIT_JUDGE_URL", "GREENLIT_JUDGE_API_KEY"), ("OPENAI_BASE_URL", "OPENAI_API_KEY"))
-FIRST_WAIT_S = 0.5
-LONGEST_WAIT_S = 60.0
-"""Longest wait before a question is put again, also where the endpoint asks for a longer one."""
+URLS = (("GREENLIT_JUDGE_URL", "GREENLIT_JUDGE_API_KEY"), OPENAI)
 LARGEST_ANSWER = 4 << 20
 """Bytes of an answer that is read."""
 GIVES_UP_AFTER = 3
 """Questions in a row without an answer, after which each is put once only, until one is answered again."""
-_AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
@@ -48,41 +43,19 @@ class Reply:
     """The model that the endpoint says it is."""
 
 
-@dataclass(frozen=True)
-class _Fault:
-    kind: str
-    detail: str = ""
-    again: bool = True
-    wait_s: float | None = None
-    """How long the endpoint asks to wait."""
-
-
 def address(environment: Mapping[str, str] = os.environ) -> tuple[str, str | None]:
     """Where chat completions are asked for, and the key.
 
     Raises:
         ConfigError: none is set, or it is no http address.
     """
-    for place, key in URLS:
-        url = environment.get(place, "").strip().rstrip("/")
-        if url:
-            parts = urlsplit(url)
-            if parts.scheme not in {"http", "https"} or not _has_host(url):
-                raise ConfigError(f"{place}: must be an http(s) address", hint="e.g. http://localhost:8000/v1")
-            if not url.endswith("/chat/completions"):
-                url += "/chat/completions" if parts.path.rstrip("/") else "/v1/chat/completions"
-            return url, environment.get(key) or None
+    found = base_url(URLS, environment)
+    if found is not None:
+        return f"{found[0]}/chat/completions", found[1]
     raise ConfigError(
         "GREENLIT_JUDGE_URL: is not set, and so the AI judge has no address",
         hint="any OpenAI-compatible endpoint, e.g. http://localhost:8000/v1; or set judge.backend: transformers",
     )
-
-
-def _has_host(url: str) -> bool:
-    try:
-        return bool(urlsplit(url).hostname) and urlsplit(url).port != 0
-    except ValueError:  # a port that is none
-        return False
 
 
 class Endpoint:
@@ -112,7 +85,7 @@ class Endpoint:
     def _answer(self, asked: Messages) -> Reply | None:
         most = most_tokens(asked, self.params.max_new_tokens)
         attempts = self.params.attempts if self._unanswered < GIVES_UP_AFTER else 1
-        fault = _Fault("")
+        fault = Fault("")
         for attempt in range(attempts):
             if self._closed.is_set():
                 return None
@@ -127,13 +100,13 @@ class Endpoint:
             fault = got
             if not fault.again or attempt + 1 == attempts:
                 break
-            self._closed.wait(_wait_s(fault, attempt))
+            self._closed.wait(wait_s(fault, attempt))
         self._unanswered += 1
         if not self._closed.is_set():  # else it is our own doing
             self.faults.tell(fault.kind, fault.detail)
         return None
 
-    def _request(self, asked: Messages, reserved: int) -> Reply | _Fault:
+    def _request(self, asked: Messages, reserved: int) -> Reply | Fault:
         """One request, paid for."""
         import httpx
 
@@ -142,18 +115,18 @@ class Endpoint:
         try:
             status, headers, answer = self._exchange(content)
         except httpx.TimeoutException:  # it may have been paid for: what was reserved is not given back
-            return _Fault("no answer in time", f"judge.timeout_s {self.params.timeout_s:g}")
+            return Fault("no answer in time", f"judge.timeout_s {self.params.timeout_s:g}")
         except (httpx.HTTPError, RuntimeError) as error:  # RuntimeError: closed meanwhile
             self.budget.settle(reserved, 0)
-            return _Fault("no connection", str(error))
+            return Fault("no connection", str(error))
         if status == 200:
             return self._reply(answer, reserved)
         self.budget.settle(reserved, 0)
-        told = _message_of(answer)
-        if status == 400 and "max_completion_tokens" in told and self._limit == "max_tokens":
+        fault = refusal(status, headers, answer)
+        if status == 400 and "max_completion_tokens" in fault.detail and self._limit == "max_tokens":
             self._limit = "max_completion_tokens"
-            return _Fault(f"HTTP {status}", told, wait_s=0)
-        return _Fault(f"HTTP {status}", told, status in _AGAIN, _retry_after(headers))
+            return replace(fault, again=True, wait_s=0)
+        return fault
 
     def _exchange(self, content: bytes) -> tuple[int, "httpx.Headers", bytes]:
         """Send, and read the whole answer, within the time and size that are allowed."""
@@ -172,7 +145,7 @@ class Endpoint:
                     raise httpx.DecodingError("the answer is too large")
             return response.status_code, response.headers, bytes(read)
 
-    def _reply(self, answer: bytes, reserved: int) -> Reply | _Fault:
+    def _reply(self, answer: bytes, reserved: int) -> Reply | Fault:
         try:
             content = json.loads(answer)
             text = content["choices"][0]["message"]["content"]
@@ -183,40 +156,8 @@ class Endpoint:
         # an endpoint that does not tell has taken what was reserved
         self.budget.settle(reserved, used if type(used) is int and used >= 0 else reserved)
         if not isinstance(text, str):
-            return _Fault("no chat completion came back", repr(answer[:80]))
+            return Fault("no chat completion came back", repr(answer[:80]))
         return Reply(text, model if isinstance(model, str) else None)
-
-
-def _wait_s(fault: _Fault, attempt: int) -> float:
-    """As long as the endpoint asks for; else 0.5, 1, 2, ... seconds, half of it by chance, so that not all come at
-    once."""
-    if fault.wait_s is not None:
-        return min(fault.wait_s, LONGEST_WAIT_S)
-    return min(FIRST_WAIT_S * 2**attempt, LONGEST_WAIT_S) * random.uniform(0.5, 1.0)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds, from a number of them, or a date against the answer's own; None where neither is said."""
-    said = headers.get("retry-after", "")
-    try:
-        return max(0.0, float(said))
-    except ValueError:
-        pass
-    try:
-        then, now = (email.utils.parsedate_to_datetime(date) for date in (said, headers.get("date", "")))
-        return max(0.0, (then - now).total_seconds())
-    except (ValueError, TypeError):
-        return None
-
-
-def _message_of(answer: bytes) -> str:
-    """What an error says, in the form of OpenAI's or any other."""
-    try:
-        error: Any = json.loads(answer)
-        error = error.get("error", error)
-        return str(error["message"] if isinstance(error, dict) and "message" in error else error)
-    except (ValueError, AttributeError, RecursionError):
-        return answer[:200].decode("utf-8", "replace")
 
 
 def in_threads(work: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:

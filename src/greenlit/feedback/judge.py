@@ -17,12 +17,12 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from greenlit.config import JudgeParams
+from greenlit.endpoints.faults import Faults
 from greenlit.errors import ConfigError, WorldError
 from greenlit.feedback.answers import better_of, score_of
 from greenlit.feedback.budget import Budget
 from greenlit.feedback.cache import AnswerCache
 from greenlit.feedback.endpoint import Endpoint, Reply
-from greenlit.feedback.faults import Faults
 from greenlit.feedback.local import LocalModel
 from greenlit.feedback.rubrics import AGAIN, RUBRICS, Messages, Rubric, to_compare, to_criticise, to_revise, to_score
 from greenlit.models import resolve, weights_sha256
@@ -85,7 +85,7 @@ class AiJudge:
         self.params = params
         self.rubric = rubric_of(params)
         self.budget = Budget(params.max_calls, params.max_tokens)
-        self.faults = Faults(params.model)
+        self.faults = Faults(f"judge {params.model}")
         kind = Endpoint if params.backend == "endpoint" else LocalModel
         self.model: Asks = model or kind(params, self.budget, self.faults)
         self.cache = AnswerCache(cache)

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from greenlit.config import JudgeParams
+from greenlit.endpoints.faults import Faults
 from greenlit.feedback.budget import Budget
 from greenlit.feedback.endpoint import Reply
-from greenlit.feedback.faults import Faults
 from greenlit.feedback.rubrics import Messages, mark_of
 from greenlit.generation.sampling import GumbelMax, candidate_stream
 from greenlit.models import load_model, load_tokenizer, resolve

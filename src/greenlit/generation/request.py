@@ -34,9 +34,12 @@ class Completion:
     tokens: int
     ended: bool
     """The model wrote its end token, or a stop text, rather than running into max_new_tokens."""
-    logprob: float
+    logprob: float | None
+    """Sum over the tokens, under the unmodified distribution; None where the backend does not tell."""
     stopped: bool = False
-    """By a stop text."""
+    """By a stop text, as far as the backend tells it from an end token."""
+    served_by: str | None = None
+    """The model that an endpoint says it is."""
 
     @property
     def finish_reason(self) -> Literal["eos", "stop", "length"]:

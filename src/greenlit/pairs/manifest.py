@@ -28,6 +28,7 @@ class Counts:
         self.reasons: Counter[str] = Counter()
         self.others = 0
         """Pairs that are not of execution."""
+        self.diversity = _Diversity()
         self._chosen_tokens: list[int] = []
         self._rejected_tokens: list[int] = []
 
@@ -37,6 +38,7 @@ class Counts:
         self.candidates += len(rows)
         self.verdicts.update(row.verdict for row in rows)
         self.truncated += sum(row.finish_reason == "length" for row in rows)
+        self.diversity.add(rows)
         graded = [row for row in rows if row.passed is not None]
         self.pass_counts.append((len(graded), sum(row.passed is True for row in graded)))
         matches = [row.match for row in rows if row.match is not None]
@@ -98,6 +100,50 @@ class Counts:
         return {"chosen_mean_tokens": round(chosen, 2), "rejected_mean_tokens": round(rejected, 2)}
 
 
+class _Diversity:
+    """How unlike each problem's candidates are; by the hint that they were sampled with, where there were hints."""
+
+    def __init__(self) -> None:
+        self._candidates = self._distinct = 0
+        self._novelties: dict[str, list[float]] = {}
+        self._outcomes: dict[str, Counter[bool | None]] = {}
+
+    def add(self, rows: Sequence[Annotated]) -> None:
+        """Count one problem."""
+        self._candidates += len(rows)
+        self._distinct += len({row.metrics.ast_hash if row.metrics else row.solution for row in rows})
+        for row in rows:
+            hint = row.strategy or ""
+            novelty = row.metrics.novelty if row.metrics else None
+            self._novelties.setdefault(hint, []).extend([] if novelty is None else [novelty])
+            self._outcomes.setdefault(hint, Counter())[row.passed] += 1
+
+    def figures(self) -> dict[str, Any]:
+        """Returns:
+        {"unique_ratio" (programs that differ in more than names and layout / candidates), "novelty_mean" (1 - mean
+        similarity to the problem's others), "by_strategy": [{"hint", "candidates", "passed", "novelty_mean"}]}
+        """
+        every = [novelty for found in self._novelties.values() for novelty in found]
+        hints = sorted(self._outcomes) if set(self._outcomes) - {""} else []
+        return {
+            "unique_ratio": round(self._distinct / self._candidates, 6) if self._candidates else None,
+            "novelty_mean": _mean(every),
+            "by_strategy": [
+                {
+                    "hint": hint,
+                    "candidates": self._outcomes[hint].total(),
+                    "passed": self._outcomes[hint][True],
+                    "novelty_mean": _mean(self._novelties[hint]),
+                }
+                for hint in hints
+            ],
+        }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(fmean(values), 6) if values else None
+
+
 def figures(made: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of a manifest."""
     return {key: value for key, value in made.items() if key not in {"format", "settings", "inputs_sha256"}}
@@ -136,4 +182,5 @@ def manifest(counts: Counts, settings: dict[str, Any], inputs: dict[str, Path], 
         "pairs": sum(counts.pairs_per_problem) + counts.others,
         "pairs_by_reason": dict(sorted(counts.reasons.items())),
         "length_bias": counts.length_bias(),
+        "diversity": counts.diversity.figures(),
     }

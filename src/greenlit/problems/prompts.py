@@ -73,29 +73,31 @@ def template_of(problem: Problem) -> str:
     return "program" if all(isinstance(test, StdioTest) for test in problem.tests) else "function"
 
 
-def render(problem: Problem, chat: bool) -> str | list[dict[str, str]]:
+def render(problem: Problem, chat: bool, strategy: str | None = None) -> str | list[dict[str, str]]:
     """The prompt of a problem.
 
     Args:
         chat: the tokenizer has a chat template; then a message list is returned, else text that a base model continues.
+        strategy: a hint for one candidate (see `strategies`), below the statement.
     """
+    asked = statement(problem) if strategy is None else f"{statement(problem)}\n{strategy}"
     if problem.kind == "completion":
-        return _to_go_on(problem, chat)
+        return _to_go_on(problem, chat, strategy)
     phrasing = phrasing_of(problem.language)
     if not chat and problem.answer_format == "code":
-        return f"{phrasing.comment(statement(problem))}{problem.starter_code}"
+        return f"{phrasing.comment(asked)}{problem.starter_code}"
     fence = phrasing.fences[0]
     starter = f"\n\nStart from:\n```{fence}\n{problem.starter_code.rstrip()}\n```" if problem.starter_code else ""
-    asked = f"{INSTRUCTIONS[template_of(problem)]} {ANSWERS[problem.answer_format]}".format(name=phrasing.name)
-    text = f"{asked}\n\n{statement(problem)}{starter}"
+    how = f"{INSTRUCTIONS[template_of(problem)]} {ANSWERS[problem.answer_format]}".format(name=phrasing.name)
+    text = f"{how}\n\n{asked}{starter}"
     return [{"role": "user", "content": text}] if chat else f"{text}\n\n"
 
 
-def _to_go_on(problem: Problem, chat: bool) -> str | list[dict[str, str]]:
-    """A file that stops; a base model is given nothing else."""
+def _to_go_on(problem: Problem, chat: bool, strategy: str | None) -> str | list[dict[str, str]]:
+    """A file that stops; a base model is given nothing else, but for a hint as a comment above it."""
     if not chat:
-        return problem.starter_code
-    asked = GO_ON.format(language=problem.language)
+        return (phrasing_of(problem.language).comment(strategy) if strategy else "") + problem.starter_code
+    asked = " ".join(filter(None, (GO_ON.format(language=problem.language), strategy)))
     return [{"role": "user", "content": f"{asked}\n\n```{problem.language}\n{problem.starter_code.rstrip()}\n```"}]
 
 

@@ -32,6 +32,7 @@ _PACKAGES = (
     "matplotlib",
     "pydantic",
     "mlflow",
+    "vllm",
 )
 """Whose versions can change what a stage computes, renders or runs programs with."""
 
@@ -110,7 +111,7 @@ def facts() -> dict[str, Any]:
     """
     import psutil
 
-    gpus, driver = _gpus()
+    names, driver = _gpus()
     threads = os.environ.get(_THREAD_VARIABLES[0], "")
     return {
         "python": platform.python_version(),
@@ -118,7 +119,7 @@ def facts() -> dict[str, Any]:
         "processor": _processor(),
         "cores": cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "gpus": list(gpus),
+        "gpus": list(names),
         "gpu_driver": driver,
         "threads": int(threads) if threads.isdecimal() else None,
         "packages": {name: _version(name) for name in _PACKAGES},
@@ -130,6 +131,11 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def gpus() -> tuple[str, ...]:
+    """Names of NVIDIA's GPUs in this machine."""
+    return _gpus()[0]
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What went wrong with a judge: each kind told once, all counted."""
+"""What went wrong with a model that is asked: each kind told once, all counted."""
 
 import sys
 import threading
@@ -11,8 +11,13 @@ from greenlit.stage.secrets import redacted
 class Faults:
     """For several threads."""
 
-    def __init__(self, model: str) -> None:
-        self._model = model
+    def __init__(self, who: str, consequence: str = "null, not 0") -> None:
+        """
+        Args:
+            who: whose faults they are, as the warning names it.
+            consequence: what becomes of the question.
+        """
+        self._who, self._consequence = who, consequence
         self._lock = threading.Lock()
         self.counts: Counter[str] = Counter()
         """Kind of fault -> how often."""
@@ -24,4 +29,4 @@ class Faults:
             first = self.counts[kind] == 1
         if first:
             said = redacted(one_line(f"{kind} ({detail})" if detail else kind))
-            print(f"warning: judge {self._model}: {said}: null, not 0", file=sys.stderr)
+            print(f"warning: {self._who}: {said}: {self._consequence}", file=sys.stderr)
