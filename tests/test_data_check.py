@@ -179,7 +179,7 @@ def test_a_file_needs_problems_in_every_split(tmp_path: Path) -> None:
         ("mine.csv", b"task_id,prompt\na,b\n", "table"),
         ("mine.jsonl", b"", "empty file"),
         ("mine.jsonl", json.dumps(SOUND[0]).encode("utf-16"), "encoding"),
-        ("mine.jsonl.gz", gzip.compress(b'{"task_id": "x"}' * 900)[:60], "damaged gzip"),
+        ("mine.jsonl.gz", gzip.compress(b'{"task_id": "x"}' * 900, mtime=0)[:60], "damaged gzip"),
         ("mine.txt", "\n".join(map(json.dumps, SOUND)).encode(), "file name"),
     ],
 )
