@@ -21,7 +21,7 @@ from greenlit.jsonl import read_json, write_json
 from greenlit.repro import StageFailedError, repro, repro_environment
 from greenlit.stage.workspace import sha256_file
 
-CODE = ("src", "tasks", "custom", "human", "dvc.yaml", ".dvcignore", ".dvc/config", "pyproject.toml")
+CODE = ("src", "tasks", "custom", "human", "dvc.yaml", ".dvcignore", ".dvc/config", "pyproject.toml", "LICENSE")
 PLACEBO = Path("custom/placebo.py")
 
 

@@ -53,7 +53,7 @@ def test_an_experiment_changes_params_and_runs_what_depends_on_them(project: Pat
 @pytest.mark.slow
 def test_a_value_that_is_not_valid_gets_our_message_and_an_unknown_key_dvcs(project: Path) -> None:
     told = as_a_user(project, *DVC, "exp", "run", "build", "-S", "build.max_pairs=-1", code=255)
-    assert "error: params.yaml: build.max_pairs: must be >= 1 (found -1)" in told
+    assert "error: params.yaml: build.max_pairs: must be >= 0 (found -1)" in told
     assert "Traceback" not in told
     workspace.run(project, "git", "checkout", "-q", "params.yaml")
     told = as_a_user(project, *DVC, "exp", "run", "build", "-S", "+build.max_pair=1", code=255)
@@ -75,7 +75,7 @@ def test_queued_experiments_run_the_code_and_params_they_were_queued_with(projec
     as_a_user(project, *DVC, "exp", "run", "--queue", "build", "-S", "build.max_pairs=1,5", "-n", "pairs")
     as_a_user(project, *DVC, "exp", "run", "--queue", "build", "-S", "build.max_pairs=-5", "-n", "bad")
     ran = as_a_user(project, *DVC, "exp", "run", "--run-all", "-j", "1")
-    assert "error: params.yaml: build.max_pairs: must be >= 1 (found -5)" in ran
+    assert "error: params.yaml: build.max_pairs: must be >= 0 (found -5)" in ran
     assert set(re.findall(r"Running stage '(.*?)'", ran)) == {"build"}, "the rest comes from DVC's cache"
     states = dict(re.findall(r"^\w{7}\s+(\S+)\s.*?(\w+)$", as_a_user(project, *DVC, "queue", "status"), re.MULTILINE))
     assert states == {"marked": "Success", "pairs-1": "Success", "pairs-2": "Success", "bad": "Failed"}

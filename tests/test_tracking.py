@@ -94,7 +94,10 @@ def test_a_stage_arrives_whole_below_the_execution(store, project) -> None:
         "seed",
         *(f"dataset.{key}" for key in ("name", "path", "variant", "revision")),
         *(f"prepare.limits.{key}" for key in ("train", "validation", "test")),
-        *(f"prepare.{key}" for key in ("shown_tests", "mutants", "kill_share", "min_tests", "slow_share")),
+        *(
+            f"prepare.{key}"
+            for key in ("shown_tests", "mutants", "kill_share", "min_tests", "slow_share", "answer_format")
+        ),
     }
     assert store.curve(found, "loss") == [(1, 0.5), (2, 0.25)]
     assert found.data.metrics["test.pass_at_1.value"] == 0.7

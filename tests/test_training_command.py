@@ -117,6 +117,8 @@ def test_every_preset_survives_a_saved_change(tmp_path: Path, monkeypatch) -> No
     for preset in sorted((ROOT / "presets").glob("*.yaml")):
         shutil.copyfile(preset, "params.yaml")
         before = read_yaml(Path("params.yaml"))
+        if not before["methods"]:  # it only measures
+            continue
         name = next(iter(before["methods"]))
         command.save_changes({("methods", name, "weight_decay"): 0.125})
         before["methods"][name]["weight_decay"] = 0.125

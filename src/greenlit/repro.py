@@ -151,6 +151,8 @@ def end_repro(pid: int, poll: Callable[[], int | None]) -> None:
 
 class _Hashed(BaseModel):
     path: str
+    md5: str
+    size: int
 
 
 class _Locked(BaseModel):

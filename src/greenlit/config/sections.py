@@ -5,7 +5,7 @@ Where a program runs (worker processes, URIs, credentials) comes from the enviro
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_serializer, model_validator
 
 from greenlit.config.completion import CompletionParams
 from greenlit.config.feedback import AiParams, HumanParams
@@ -39,6 +39,13 @@ class DatasetParams(Section):
     """Commit of the hub dataset; null pins the newest one when it is fetched."""
     completion: CompletionParams = CompletionParams()
     """Of `completion` alone: which source files, and where they are cut."""
+
+    @model_serializer(mode="wrap")
+    def _only_its_own(self, serialize: Any) -> dict[str, Any]:
+        found = serialize(self)
+        if self.name != "completion":
+            found.pop("completion", None)
+        return found
 
 
 class BenchmarkParams(Section):

@@ -12,6 +12,7 @@ unfinished results, so that trying again is no way around a budget: a larger one
 import os
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,8 +94,9 @@ class Budget:
     def __enter__(self) -> "Budget":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.keep()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        with suppress(OSError) if error else nullcontext():  # a full disk is told by what it stopped
+            self.keep()
 
     @property
     def seconds(self) -> float:
