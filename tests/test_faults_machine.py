@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -150,10 +151,7 @@ def test_no_memory_is_to_be_tried_again_and_loses_nothing(project: Path) -> None
 
 
 def test_two_runs_of_a_stage_at_once_are_one_run(project: Path) -> None:
-    """The first waits for its input, a pipe; the second goes at once; then the first ends as if nothing had been."""
-    content = (project / RAW / "mine.jsonl").read_bytes()
-    (project / RAW / "mine.jsonl").unlink()
-    os.mkfifo(project / RAW / "mine.jsonl")
+    """The first is held where it is; the second goes at once; then the first ends as if nothing had been."""
     problems = {split: project / DATA / split / "problems.jsonl" for split in ("train", "validation", "test")}
     before = {split: hashlib.sha256(file.read_bytes()).hexdigest() for split, file in problems.items()}
     first = subprocess.Popen(
@@ -161,10 +159,11 @@ def test_two_runs_of_a_stage_at_once_are_one_run(project: Path) -> None:
     )
     try:
         lock = project / ".work/locks/stage_prepare.lock"
-        for _ in range(200):
+        for _ in range(1000):
             if lock.exists() and lock.read_text() == str(first.pid):
+                first.send_signal(signal.SIGSTOP)
                 break
-            time.sleep(0.1)
+            time.sleep(0.02)
         told(
             stage(project, "prepare"),
             75,
@@ -172,7 +171,7 @@ def test_two_runs_of_a_stage_at_once_are_one_run(project: Path) -> None:
             "hint: wait for it",
         )
         assert first.poll() is None
-        (project / RAW / "mine.jsonl").write_bytes(content)
+        first.send_signal(signal.SIGCONT)
         _, stderr = first.communicate(timeout=60)
     finally:
         first.kill()

@@ -40,7 +40,7 @@ def prompts(tmp_path: Path, monkeypatch) -> Path:
     return path
 
 
-def options(prompts: Path, model: str, **changes) -> Options:
+def options(prompts: Path, model: str, /, **changes) -> Options:
     standard = Options(
         prompts=prompts, model=model, out=prompts.with_name("samples.jsonl"), n=2, temperature=0.8, top_p=1.0, top_k=0,
         min_p=0.0, stop=[], max_new_tokens=12, seed=0, backend="transformers", dtype="float32", batch_size=4, chat=None,

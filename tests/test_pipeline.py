@@ -1,6 +1,7 @@
 """The whole pipeline in a copy of the project: DVC's view, Prefect's view, repetition, real MBPP records."""
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -73,12 +74,13 @@ def test_the_summary_has_the_keys_people_look_for(tiny: Path) -> None:
 def test_a_second_repro_has_nothing_to_do_and_is_quick(tiny: Path) -> None:
     seconds = []
     for _ in range(3):
-        started = time.monotonic()
+        before = os.times()
         done = workspace.run(tiny, *DVC, "repro")
-        seconds.append(time.monotonic() - started)
+        after = os.times()
+        seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
     ran = set(re.findall(r"Running stage '(.*?)'", done.stdout + done.stderr))
     assert ran == {"register@dpo"}
-    assert min(seconds) < 4, seconds  # 2 s on an idle machine; the bound leaves room for a busy one
+    assert min(seconds) < 4, seconds  # of CPU, since what others do on this machine is none of its doing
 
 
 @pytest.mark.parametrize("stage", ["fetch", "prepare", "annotate", "build", "report", "register"])

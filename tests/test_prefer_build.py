@@ -50,7 +50,7 @@ def outputs(project: Path) -> dict[str, bytes]:
 def test_without_human_files_nothing_changes(project: Path) -> None:
     before = outputs(project)
     assert set(json.loads(before["manifest.json"])["settings"]["build"]) == {
-        "n_best", "n_fails", "max_pairs", "shuffle_verdicts",
+        "n_best", "n_fails", "max_pairs", "margin", "least_reward", "shuffle_verdicts",
     }  # fmt: skip
     assert "human" not in json.loads(before["manifest.json"])
     (project / HUMAN).mkdir(parents=True)

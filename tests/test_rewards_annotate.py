@@ -25,12 +25,14 @@ HALF = '"def f(x):\\n    return x + 1 if x < 2 else 0\\n"'
 AS_BEFORE = (
     f'{{"task_id":"add-1","candidate_idx":2,"decoding":"sampled","text":{HALF},"code":{HALF},"solution":{HALF},'
     '"tokens":43,"finish_reason":"eos","logprob":null,"seed":0,"prompt_hash":"f4fcf67aee70371e","model":"model",'
+    '"backend":null,"dtype":null,"served_by":null,"strategy":null,'
     '"passed":false,"passed_hidden":null,"passed_all":false,"verdict":"failed","tests_passed":2,"tests_total":4,'
     '"error":"test 2: f(2): got 0, expected 3","level":"LEVEL","metrics":{"loc":2,"tokens":43,'
     '"cyclomatic_complexity":2,"nesting_depth":1,"ast_hash":"157ebadbdad23fa9","novelty":NOVELTY},'
     '"rewards":{"tests":0.5},"reward":0.5}'
 )
-"""The row that annotate of the version before the `rewards` section wrote, but for level and novelty."""
+"""The row that annotate of the version before the `rewards` section wrote, but for level, novelty and what candidates
+tell of their sampling since then."""
 
 
 def annotated(project: Path, rewards: dict[str, Any] | None, **variables: str) -> tuple[list[Annotated], str]:
