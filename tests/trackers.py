@@ -51,9 +51,13 @@ def tensorboard_curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 def wandb_records(file: Path) -> list[Any]:
     """The records of a `run-*.wandb` file: protobuf messages in LevelDB's log format."""
-    if sys.modules.get("wandb", True) is None:  # a stage that ran in this process does without it
+    hidden = sys.modules.get("wandb", True) is None  # a stage that ran in this process does without it
+    if hidden:
         del sys.modules["wandb"]
     from wandb.proto.wandb_internal_pb2 import Record
+
+    if hidden:
+        sys.modules["wandb"] = None  # type: ignore[assignment]
 
     data, position, parts, records = file.read_bytes(), 7, b"", []
     while position + 7 <= len(data):
