@@ -38,8 +38,9 @@ def version_card(
         *_limits(params, summary, audit),
         "## Use",
         "The model writes programs. Run what it writes in a sandbox.",
-        f"```python\nimport mlflow\n\nmodel = mlflow.pyfunc.load_model('models:/{params.registration.model}@champion')"
-        "\nmodel.predict({'prompt': ['def add(a, b):']}, params={'max_new_tokens': 64})\n```",
+        f"```python\nimport mlflow\nimport pandas\n\n"
+        f"model = mlflow.pyfunc.load_model('models:/{params.registration.model}@champion')\n"
+        "model.predict(pandas.DataFrame({'prompt': ['def add(a, b):']}), params={'max_new_tokens': 64})\n```",
         "## Settings",
         f"```yaml\n{yaml.safe_dump(params.methods[name].model_dump(mode='json'), sort_keys=False).rstrip()}\n```",
         _origin(tags),
