@@ -9,7 +9,8 @@ from contextlib import closing
 import pytest
 
 from greenlit.errors import DataError, WorldError
-from greenlit.registry.mlflow import already_registered, lineage_tags, register_model
+from greenlit.registry.evidence import lineage_tags
+from greenlit.registry.mlflow import already_registered, register_model, remember
 from greenlit.stage.secrets import without_password
 from greenlit.stage.workspace import sha256_tree
 from greenlit.trackers import mlflow_store
@@ -43,7 +44,9 @@ def header(**changes):
 
 def register(merged, name, uri, record, **changes):
     given = {"tags": {"git_commit": "abc"}, "metrics": {"test": {"pass@1": 0.5}}, "header": header()}
-    return register_model(merged, name, **(given | changes), record=record, uri=uri)
+    registered = register_model(merged, name, **(given | changes), uri=uri)
+    remember(record, registered, uri)
+    return registered
 
 
 # the store
@@ -145,8 +148,8 @@ def test_the_files_come_back_as_they_went(tmp_path, uri, client):
 
     source = client.get_model_version_download_uri("files", version)
     back = download_artifacts(artifact_uri=source, dst_path=str(tmp_path / "back"), tracking_uri=uri)
-    assert sha256_tree(tmp_path / "back" / "merged") == sha256_tree(merged)
-    assert back.rstrip("/").endswith("merged")
+    assert back.rstrip("/").endswith("model")
+    assert sha256_tree(tmp_path / "back" / "model" / "merged") == sha256_tree(merged)
 
 
 def test_what_is_registered_is_known_without_mlflow(tmp_path, uri, client):
@@ -158,6 +161,7 @@ def test_what_is_registered_is_known_without_mlflow(tmp_path, uri, client):
     assert not already_registered(record, "known", "0" * 64, uri)
     assert not already_registered(record, "renamed", sha256, uri)
     assert not already_registered(record, "known", sha256, "http://elsewhere:5000")
+    assert not already_registered(record, "known", sha256, uri, margin=0.1), "noted under other settings"
     client.delete_model_version("known", "1")
     assert not already_registered(record, "known", sha256, uri)
 

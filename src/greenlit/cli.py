@@ -13,6 +13,7 @@ import typer
 
 from greenlit.data.cli import app as data_app
 from greenlit.errors import ConfigError
+from greenlit.registry.cli import app as models_app
 from greenlit.stage.entry import DEBUG, exit_cleanly
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app)
+app.add_typer(models_app)
 
 STAGE_WORDS = {
     "prepare": ["prepare"],

@@ -279,6 +279,12 @@ class RegisterParams(Section):
 
     model: Name = "greenlit"
     """Registered model name; each method's merged model becomes a version of it."""
+    margin: float = Field(default=0.0, ge=0, lt=1)
+    """`champion` moves when the gain's whole interval lies above this."""
+    push_to_hub: str | None = Field(default=None, pattern=r"^[\w.-]+/[\w.-]+$")
+    """Hub repository, e.g. my-name/my-model, that every new champion is pushed to; null pushes nothing."""
+    private: bool = True
+    """Is that repository created private?"""
 
 
 Tracker = Literal["mlflow", "wandb", "tensorboard"]

@@ -13,6 +13,7 @@ from greenlit.config import EvaluateParams, Params
 from greenlit.errors import ConfigError
 from greenlit.evaluation.summary import evaluation_document, summarise
 from greenlit.execution.cache import VerdictCache
+from greenlit.execution.cheats.gate import refuse_forgeable
 from greenlit.execution.untested import judge_for
 from greenlit.generation.sample import sample
 from greenlit.grading import annotate
@@ -21,7 +22,7 @@ from greenlit.paths import Paths
 from greenlit.problems.files import kind_of, read_problems
 from greenlit.stage.hardware import made_with, workers
 from greenlit.stage.progress import progress
-from greenlit.stage.workspace import work_dir
+from greenlit.stage.workspace import sha256_file, work_dir
 from greenlit.types import Annotated, Split
 
 MEASURED: tuple[Split, ...] = ("validation", "test")
@@ -59,6 +60,7 @@ def measure(model: Path, params: Params, paths: Paths, method: str | None) -> di
         )
         with judge_for(kind, params.annotate, workers()) as judge, VerdictCache() as cache:
             print(judge.banner, file=sys.stderr)
+            stopped = refuse_forgeable(judge)
             for split in splits:
                 count = len(problems[split]) * (params.evaluate.n + 1)
                 with progress(f"{label}: verdicts, {split}", count, "programs") as bar:
@@ -72,6 +74,8 @@ def measure(model: Path, params: Params, paths: Paths, method: str | None) -> di
         params.annotate.model_dump(),
         params.seed,
     )
+    document["cheats_stopped"] = stopped
+    document["problems_sha256"] = {split: sha256_file(file) for split, file in zip(splits, files, strict=True)}
     document["made_with"] = made_with(params.seed)
     write_json(paths.evaluation(method), document)
     return document

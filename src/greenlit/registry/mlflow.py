@@ -1,14 +1,15 @@
 """Register merged models in MLflow: once per model and store, with the tags that say where it came from.
 
 The files go up with `log_artifacts` and become a version with `create_model_version`: `mlflow.transformers.log_model`
-would load the model into memory and `register_model("runs:/...")` no longer takes plain artifacts. The alias `champion`
-is not moved here; that is the promotion gate's to do.
+would load the model into memory and `register_model("runs:/...")` no longer takes plain artifacts. What makes an
+MLflow model of them is written beside the weights, see flavor.py. Aliases are not moved here; that is promotion.py's.
 
 What is known to be registered stands in a small local record, so that a run with nothing new never imports MLflow.
 """
 
 import json
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -18,22 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 from greenlit import jsonl
 from greenlit.errors import DataError
-from greenlit.stage.workspace import sha256_path, sha256_tree
+from greenlit.registry.flavor import WEIGHTS, write_flavor
+from greenlit.stage.workspace import sha256_tree
 from greenlit.trackers import mlflow_store
 from greenlit.trackers.mlflow import MlflowReporter
-from greenlit.tracking.origin import git_commit
 from greenlit.tracking.spool import Header, State
-from greenlit.types import Kind
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 HASH_TAG = "merged_sha256"
-MEASURED_BY: Mapping[Kind, str] = {
-    "program": "execution: tests decide what passes",
-    "completion": "likeness to the held-back text: no tests, nothing was run, passed is null",
-}
-_FOLDER = "merged"
+_RUN_TAG_LENGTH = 8000
+"""MLflow allows 100,000 on versions."""
+MODEL = "model"
+"""The run's artifact that is the model."""
 
 
 @dataclass(frozen=True)
@@ -47,38 +46,16 @@ class Registered:
     created: bool
 
 
-def lineage_tags(
-    inputs: Mapping[str, Path], base: str, seed: int, figures: Mapping[str, Any], root: Path, kind: Kind = "program"
-) -> dict[str, str]:
-    """The tags every version carries: git commit, hash of each input, base model, seed and figures.
-
-    Args:
-        inputs: what the model was made from, e.g. {"pairs": assets/rl/starter/pairs.jsonl}; files or folders.
-        figures: pass@k and greedy with their intervals, or what stands for them where there are no tests, stored as
-            JSON.
-        kind: of the problems; `completion` says that nothing was run.
-        root: the project's folder, for the git commit.
-    """
-    return {
-        "git_commit": git_commit(root),
-        **{f"{name}_sha256": sha256_path(path) for name, path in inputs.items()},
-        "base": base,
-        "seed": str(seed),
-        "kind": kind,
-        "measured_by": MEASURED_BY[kind],
-        "figures": json.dumps(figures, sort_keys=True),
-    }
-
-
-def already_registered(record: Path, name: str, sha256: str, uri: str) -> bool:
+def already_registered(record: Path, name: str, sha256: str, uri: str, **more: Any) -> bool:
     """Do we know, without MLflow, that this model is a version of `name` in this store?
 
     False when the record is missing, damaged or about something else, and when the SQLite store was deleted, started
     anew or lost that version.
 
     Args:
-        record: JSON file that `register_model` wrote, e.g. .work/register/dpo.json.
+        record: JSON file that `remember` wrote, e.g. .work/register/dpo.json.
         sha256: `workspace.sha256_tree` of the merged model's folder.
+        more: what else was noted and has to be the same.
     """
     try:
         known = json.loads(record.read_text(encoding="utf-8"))
@@ -86,7 +63,8 @@ def already_registered(record: Path, name: str, sha256: str, uri: str) -> bool:
         return False
     if not isinstance(known, dict):
         return False
-    if [known.get(key) for key in ("name", "sha256", "uri_hash")] != [name, sha256, mlflow_store.uri_hash(uri)]:
+    wanted = {"name": name, "sha256": sha256, "uri_hash": mlflow_store.uri_hash(uri), **more}
+    if any(known.get(key) != value for key, value in wanted.items()):
         return False
     database = mlflow_store.sqlite_file(uri)
     return database is None or _in_database(database, name, sha256)
@@ -112,7 +90,7 @@ def register_model(
     metrics: Mapping[str, Any],
     header: Header,
     *,
-    record: Path,
+    beside: Mapping[str, str] | None = None,
     parent: Header | None = None,
     uri: str | None = None,
 ) -> Registered:
@@ -123,13 +101,13 @@ def register_model(
         tags: lineage, see `lineage_tags`; the hash of the files is added.
         metrics: numbers of the run, nested or flat.
         header: the run that the version comes from; it is found, or begun.
-        record: local note for `already_registered`.
+        beside: text files to lie beside the weights, by name.
         parent: the run's parent.
         uri: the store; `mlflow_store.tracking_uri()` when not given.
 
     Raises:
         DataError: `merged` is no folder, or empty.
-        WorldError: the store could not be reached or refused; nothing was recorded.
+        WorldError: the store could not be reached or refused.
     """
     if not merged.is_dir() or not any(merged.iterdir()):
         raise DataError(f"{merged}: no merged model here", hint="run the stage that writes it: `dvc repro merge`")
@@ -138,21 +116,47 @@ def register_model(
     client = mlflow_store.open_client(uri)
     with mlflow_store.mlflow_faults(uri):
         registered = _find(client, name, sha256)
-        if registered is None:
-            tags = {**{mlflow_store.store_key(key): value for key, value in tags.items()}, HASH_TAG: sha256}
-            with _run(header, parent, uri) as run:
-                run.figures(metrics, time.time())
-                for key, value in tags.items():
-                    client.set_tag(run.run_id, key, value)
-                source = run.folder(merged, _FOLDER)
-                _ensure_model(client, name)
-                version = client.create_model_version(name, source, run.run_id, tags=tags)
-            registered = Registered(name, str(version.version), run.run_id, sha256, created=True)
+        if registered is not None:
+            return registered
+        tags = {**{mlflow_store.store_key(key): value for key, value in tags.items()}, HASH_TAG: sha256}
+        with _run(header, parent, uri) as run:
+            run.figures(metrics, time.time())
+            for key, value in tags.items():
+                client.set_tag(run.run_id, key, value[:_RUN_TAG_LENGTH])
+            source = _upload(run, merged, beside or {})
+            _ensure_model(client, name)
+            version = client.create_model_version(name, source, run.run_id, tags=tags)
+    return Registered(name, str(version.version), run.run_id, sha256, created=True)
+
+
+def _upload(run: MlflowReporter, merged: Path, beside: Mapping[str, str]) -> str:
+    """Weights and what lies beside them, without a second copy of the weights on this disk; returns the model's URI."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_flavor(Path(folder) / MODEL, run.run_id, MODEL)
+        for file, content in beside.items():
+            (Path(folder) / MODEL / file).write_text(content, encoding="utf-8")
+        source = run.folder(Path(folder) / MODEL, MODEL)
+    run.folder(merged, f"{MODEL}/{WEIGHTS}")
+    return source
+
+
+def remember(record: Path, registered: Registered, uri: str, **more: Any) -> None:
+    """Write the local note for `already_registered`, once all that belongs to registering is done.
+
+    Args:
+        record: JSON file, e.g. .work/register/dpo.json.
+        more: what else to note.
+    """
     jsonl.write_json(
         record,
-        {"name": name, "version": registered.version, "sha256": sha256, "uri_hash": mlflow_store.uri_hash(uri)},
+        {
+            "name": registered.name,
+            "version": registered.version,
+            "sha256": registered.sha256,
+            "uri_hash": mlflow_store.uri_hash(uri),
+            **more,
+        },
     )
-    return registered
 
 
 @contextmanager

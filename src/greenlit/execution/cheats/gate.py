@@ -32,20 +32,21 @@ def forging(cheats: tuple[Cheat, ...] = CHEATS) -> list[Cheat]:
     ]
 
 
-def refuse_forgeable(judge: Judge | Untested, cheats: tuple[Cheat, ...] = CHEATS) -> None:
+def refuse_forgeable(judge: Judge | Untested, cheats: tuple[Cheat, ...] = CHEATS) -> int:
     """Run the short form once per machine, level and state of this code; the result is kept in `.work/cheats/`.
 
-    Where nothing is run there is no verdict to forge.
+    Returns:
+        how many were tried, all in vain; 0 where nothing is run, so that there is no verdict to forge.
 
     Raises:
         SandboxError: a wrong program passes; training on such verdicts would teach the model to cheat.
     """
     if isinstance(judge, Untested):
-        return
+        return 0
     kept = WORK / "cheats" / f"{_key(judge, cheats)}.json"
-    if kept.exists():
-        return
     chosen = forging(cheats)
+    if kept.exists():
+        return len(chosen)
     with Host() as host:
         problems = host.problems()
         jobs = [(problems[cheat.problem], cheat.programs(host.places)[-1]) for cheat in chosen]
@@ -58,6 +59,7 @@ def refuse_forgeable(judge: Judge | Untested, cheats: tuple[Cheat, ...] = CHEATS
             hint="do not train on such verdicts; see `greenlit doctor` and report its output",
         )
     write_json(kept, {"level": judge.level, "cheats": len(chosen)})
+    return len(chosen)
 
 
 def _key(judge: Judge, cheats: tuple[Cheat, ...]) -> str:
