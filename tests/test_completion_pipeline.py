@@ -50,7 +50,7 @@ def smoke(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(warm_module: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole pipeline, once."""
     folder = workspace.make_workspace(tmp_path_factory.mktemp("completion") / "project", "completion")
     source_files(folder / "files.jsonl")

@@ -11,6 +11,8 @@ from greenlit.config import load_params
 from greenlit.paths import Paths
 
 ROOT = Path(__file__).parent.parent
+WARM = ROOT / "tests" / "warm"
+"""First on the path of a Python whose stages the warm process runs."""
 
 
 def make_workspace(folder: Path, preset: str) -> Path:
@@ -35,11 +37,14 @@ def make_workspace(folder: Path, preset: str) -> Path:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """The environment of a user in that folder: its own code, nothing of this process's temporary settings."""
+    """The environment of a user in that folder: its own code, nothing of this process's temporary settings.
+
+    Where a test asked for the fixture `warm`, stages that load torch or MLflow are run by the warm process.
+    """
     return {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(folder / "src"),
+        "PYTHONPATH": os.pathsep.join([str(folder / "src"), *([str(WARM)] if "WARM_STAGES" in os.environ else [])]),
         "PREFECT_HOME": str(folder / ".prefect"),
     }
 
