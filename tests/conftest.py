@@ -144,14 +144,14 @@ def warm_process() -> Iterator[str]:
 @pytest.fixture
 def warm(warm_process: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stages that load torch or MLflow start warm in this test."""
-    monkeypatch.setenv("WARM_STAGES", warm_process)
+    workspace.start_warm(monkeypatch, warm_process)
 
 
 @pytest.fixture(scope="module")
 def warm_module(warm_process: str) -> Iterator[None]:
     """They do in this module."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WARM_STAGES", warm_process)
+        workspace.start_warm(patch, warm_process)
         yield
 
 

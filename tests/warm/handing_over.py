@@ -8,15 +8,14 @@ from pathlib import Path
 
 LOADING = {"base", "baseline", "generate", "train", "merge", "evaluate", "reward_model", "report", "register"}
 """Stages that load torch, MLflow or matplotlib."""
+OTHERS = {"greenlit.trackers.delivery", "accelerate.commands.launch"}
+"""What stages start that loads MLflow or torch too."""
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def taken(module: str) -> bool:
     """Is that something which the warm process runs?"""
-    if module == "greenlit.trackers.delivery":  # it loads MLflow
-        return True
-    package, _, stage = module.partition(".")
-    return package == "tasks" and stage in LOADING
+    return module in OTHERS or module.removeprefix("tasks.") in LOADING
 
 
 def hand_over(address: str, module: str, arguments: list[str]) -> None:

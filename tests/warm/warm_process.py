@@ -22,7 +22,8 @@ from pathlib import Path
 
 PRELOADED = (
     "torch", "transformers", "transformers.trainer", "transformers.models.llama.modeling_llama",
-    "transformers.models.auto.modeling_auto", "transformers.generation", "peft", "datasets", "accelerate",
+    "transformers.models.auto.modeling_auto", "transformers.generation", "peft", "datasets",
+    "accelerate.commands.launch",
     "trl.trainer.dpo_trainer", "trl.trainer.sft_trainer", "trl.trainer.grpo_trainer", "trl.trainer.rloo_trainer",
     "trl.trainer.reward_trainer", "mlflow", "mlflow.tracking", "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.store.model_registry.sqlalchemy_store", "matplotlib.pyplot", "scipy.stats", "pydantic", "yaml", "dotenv",
