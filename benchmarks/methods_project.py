@@ -19,7 +19,7 @@ import yaml
 from greenlit.errors import WorldError
 from greenlit.jsonl import read_json, write_json
 from greenlit.repro import StageFailedError, repro, repro_environment
-from greenlit.stage.workspace import sha256_file
+from greenlit.stage.workspace import python_path, sha256_file
 
 CODE = ("src", "tasks", "custom", "human", "dvc.yaml", ".dvcignore", ".dvc/config", "pyproject.toml", "LICENSE")
 PLACEBO = Path("custom/placebo.py")
@@ -102,7 +102,7 @@ class Project:
 
     @property
     def _settings(self) -> dict[str, str]:
-        return {"PYTHONPATH": str(self.folder.resolve() / "src"), "DVC_NO_ANALYTICS": "1"}
+        return {"PYTHONPATH": python_path(self.folder / "src"), "DVC_NO_ANALYTICS": "1"}
 
     def _changed(self, stage: str) -> bool:
         return bool(json.loads(self._dvc("status", "--json", stage)))

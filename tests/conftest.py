@@ -3,7 +3,11 @@
 import fcntl
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -28,8 +32,6 @@ SHARED = ROOT.parent / "shared" / "data"
 
 def _jails_work() -> bool:
     """Can this user build jails on this machine?"""
-    import tempfile
-
     from greenlit.execution.blueprint import Blueprint, NoJail
     from greenlit.execution.lane import Lane
 
@@ -116,6 +118,41 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
             (made / "took_s.txt").write_text(f"{time.monotonic() - began:.1f}")
             (made / "stdout.txt").write_text(done.stdout)
         return Path(shutil.copytree(made, tmp_path_factory.mktemp("tiny") / "project", symlinks=True))
+
+
+@pytest.fixture(scope="session")
+def warm_process() -> Iterator[str]:
+    """Socket of a process that has torch, transformers, TRL and MLflow loaded, and forks for a stage: tests/warm."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # a socket's path has to be short
+    said, address = folder / "said.txt", folder / "socket"
+    with said.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, workspace.WARM / "warm_process.py", address],
+            stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    until = time.monotonic() + 180
+    while "warm\n" not in said.read_text():
+        assert process.poll() is None, said.read_text()
+        assert time.monotonic() < until, "the warm process does not come up"
+        time.sleep(0.1)
+    yield str(address)
+    process.kill()
+    process.wait()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def warm(warm_process: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages that load torch or MLflow start warm in this test."""
+    workspace.start_warm(monkeypatch, warm_process)
+
+
+@pytest.fixture(scope="module")
+def warm_module(warm_process: str) -> Iterator[None]:
+    """They do in this module."""
+    with pytest.MonkeyPatch.context() as patch:
+        workspace.start_warm(patch, warm_process)
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

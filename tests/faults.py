@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import workspace
+
 from greenlit.jsonl import read_rows, write_rows
 from greenlit.problems.prompts import prompt_hash, render
 from greenlit.types import Candidate, Problem
@@ -74,7 +76,7 @@ RIGHT, WRONG = "def f(x):\n    return x + {n}\n", "def f(x):\n    return x\n"
 def environment(**variables: str) -> dict[str, str]:
     """A user's environment with the code of this checkout."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("GREENLIT_")}
-    return {**kept, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "GREENLIT_WORKERS": "1", **variables}
+    return {**kept, "PYTHONPATH": workspace.search_path(ROOT / "src", ROOT), "GREENLIT_WORKERS": "1", **variables}
 
 
 def stage(folder: Path, name: str, *arguments: str, before: Sequence[str] = (), **variables: str) -> Any:

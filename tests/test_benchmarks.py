@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ def test_the_executor_benchmark_runs_and_its_executors_agree(tmp_path: Path) -> 
 
 def run(script: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     """A benchmark there, as its docstring says."""
-    path = os.pathsep.join([str(folder / "src"), str(folder)])
+    path = os.pathsep.join([str(folder / "src"), str(folder), str(workspace.WARM)])
     done = subprocess.run(
         [sys.executable, str(folder / "benchmarks" / script), *arguments],
         cwd=folder, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=1200,
@@ -50,8 +51,10 @@ def run(script: str, folder: Path, *arguments: str) -> subprocess.CompletedProce
 
 
 @pytest.mark.slow
-def test_the_training_benchmark_trains_both_sides_alike(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("warm")
+def test_the_training_benchmark_trains_both_sides_alike(tiny: Path, tmp_path: Path) -> None:
     folder = workspace.make_workspace(tmp_path / "project", "tiny")
+    shutil.copytree(tiny / ".dvc/cache", folder / ".work/training-benchmark-cache")
     options = ["--preset", "tiny", "--rounds", "1", "--steps", "3", "--json", "out.json"]
     done = run("training.py", folder, *options)
     runs = json.loads((folder / "out.json").read_text())["runs"]
@@ -68,8 +71,10 @@ def test_the_training_benchmark_trains_both_sides_alike(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_generation_benchmark_compares_ways_that_write_the_same(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("warm")
+def test_the_generation_benchmark_compares_ways_that_write_the_same(tiny: Path, tmp_path: Path) -> None:
     folder = workspace.make_workspace(tmp_path / "project", "tiny")
+    shutil.copytree(tiny / ".dvc/cache", folder / ".work/generation-benchmark-cache")
     ways = ["one by one", "batched", "ours", "ours, 2 processes"]
     options = ["--preset", "tiny", "--problems", "10", "--n", "4", "--rounds", "1", "--json", "out.json"]
     done = run("generation.py", folder, *options, "--only", ";".join(ways))
@@ -82,8 +87,13 @@ def test_the_generation_benchmark_compares_ways_that_write_the_same(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_the_methods_benchmark_goes_on_and_its_placebo_teaches_from_shuffled_verdicts(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("warm")
+def test_the_methods_benchmark_goes_on_and_its_placebo_teaches_from_shuffled_verdicts(
+    tiny: Path, tmp_path: Path
+) -> None:
     folder = workspace.make_workspace(tmp_path / "project", "tiny")
+    preset = folder / "presets/tiny.yaml"
+    preset.write_text(preset.read_text().replace("model: starter\n", f"model: {tiny}/assets/models/base\n"))
     options = ["--preset", "tiny", "--seeds", "3", "--json", "out.json", "--set", "methods.dpo.max_steps=2"]
     run("methods.py", folder, *options)
     (row,) = json.loads((folder / "out.json").read_text())["rows"]

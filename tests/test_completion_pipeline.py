@@ -50,9 +50,9 @@ def smoke(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole pipeline, once."""
-    folder = workspace.make_workspace(tmp_path_factory.mktemp("completion") / "project", "completion")
+def run(warm_module: None, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole pipeline, once; the model comes from DVC's cache."""
+    folder = workspace.make_workspace(tmp_path_factory.mktemp("completion") / "project", "completion", cache_of=tiny)
     source_files(folder / "files.jsonl")
     smoke(folder)
     workspace.greenlit(folder, "run")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import faults
 import pytest
+import workspace
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
@@ -66,6 +67,7 @@ def results(folder: Path, method: str) -> tuple[list[dict[str, float]], dict]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("method", ["dpo", "grpo"])
 def test_two_processes_train_as_one_does(trained: Path, method: str) -> None:
     """Losses to 1e-4 of their size, or 1e-6; weights to 1e-3 of theirs, or 1e-4: sums in another order, after 3 steps
@@ -97,6 +99,7 @@ def test_two_processes_train_as_one_does(trained: Path, method: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm")
 def test_accelerate_launch_by_hand_does_the_same(trained: Path) -> None:
     command = [sys.executable, "-m", "accelerate.commands.launch", *PAIR, "-m", "tasks.train", "--method", "dpo"]
     environment = faults.environment(ACCELERATE_USE_CPU="true")
@@ -109,7 +112,7 @@ def test_accelerate_launch_by_hand_does_the_same(trained: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_signal_reaches_all_and_the_run_goes_on_from_there(trained: Path) -> None:
+def test_a_signal_reaches_all_and_the_run_goes_on_from_there(trained: Path, warm_process, monkeypatch) -> None:
     text = (trained / "params.yaml").read_text()
     (trained / "params.yaml").write_text(text.replace("max_steps: 3, max_length", "max_steps: 60, max_length"))
     environment = faults.environment(GREENLIT_PROCESSES="2", GREENLIT_SAVE_EVERY_S="1000")
@@ -128,6 +131,7 @@ def test_a_signal_reaches_all_and_the_run_goes_on_from_there(trained: Path) -> N
     step = int(checkpoint.parent.name.rpartition("-")[2])
     assert 1 <= step < 60
     assert {path.name for path in checkpoint.parent.glob("rng_state*")} == {"rng_state_0.pth", "rng_state_1.pth"}
+    workspace.start_warm(monkeypatch, warm_process)
     done = on(trained, 2, "dpo")
     assert done.returncode == 0, done.stderr
     assert [row["step"] for row in results(trained, "dpo")[0]] == list(range(1, 61))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import LEVELS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +18,6 @@ from greenlit.execution.judges import Judge
 from greenlit.execution.level import Dialogue, Run
 from greenlit.execution.split import plan_tests, unsplittable
 from greenlit.types import AssertTest, Problem, ScriptTest
-from tests.conftest import LEVELS
 
 PARAMS = AnnotateParams(allow_portable=True, timeout_s=2.0, cpu_min_s=0.3, cpu_max_s=1.0, memory_mib=256)
 LIMITS = verdicts.Limits(cpu_s=1, wall_s=2, memory_mib=256, output_bytes=1 << 20)

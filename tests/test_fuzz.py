@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import random
 import time
 from collections.abc import Callable
@@ -20,7 +21,8 @@ from greenlit.problems.files import read_problems
 from greenlit.types import AssertTest, Candidate, Problem
 
 ROOT = Path(__file__).parent.parent
-CASES = 10_000
+CASES = int(os.environ.get("GREENLIT_TEST_FUZZ", "2000"))
+"""Damaged files of each kind; more of them: GREENLIT_TEST_FUZZ=10000 make test ARGS="-k thousands"."""
 ENOUGH_S = 2.0
 """For one small file, on a busy machine; without its guards, a bomb of aliases takes minutes."""
 
@@ -179,13 +181,13 @@ def test_any_params_are_settings_or_clear_errors(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["problems", "any rows"])
-def test_ten_thousand_files_of_lines(name: str, tmp_path: Path) -> None:
+def test_thousands_of_files_of_lines(name: str, tmp_path: Path) -> None:
     read, sources = READERS[name]
     assert fuzz(read, files(sources, JSON_PIECES), tmp_path / "x.jsonl", CASES) >= CASES
 
 
 @pytest.mark.slow
-def test_ten_thousand_files_of_params(tmp_path: Path) -> None:
+def test_thousands_of_files_of_params(tmp_path: Path) -> None:
     """Small ones, for time: YAML is parsed at about 50 KB/s."""
     small = [b"\n".join(source.split(b"\n")[at : at + 12]) for source in PARAMS for at in (0, 12, 24, 36)]
     assert fuzz(load_params, files(small, YAML_PIECES), tmp_path / "params.yaml", CASES) >= CASES

@@ -48,10 +48,13 @@ def no_litter(folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(KILLS))
-def test_killed_at_any_moment_it_ends_the_same(tiny: Path, tmp_path: Path, number: int) -> None:
+def test_killed_at_any_moment_it_ends_the_same(
+    tiny: Path, tmp_path: Path, warm_process: str, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     folder = workspace.make_workspace(tmp_path / "killed", "tiny")
     chance = random.Random(f"kill {number}")
     told = interruption.kill_somewhere(folder, chance, most_s=float((tiny / "took_s.txt").read_text()))
+    workspace.start_warm(monkeypatch, warm_process)
     go_on(folder)
     assert outcome(folder) == outcome(tiny), told
 
@@ -139,11 +142,13 @@ def fetched(tiny: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stage_that_is_stopped_leaves_nothing_and_goes_on(fetched: Path, number: int) -> None:
+def test_a_stage_that_is_stopped_leaves_nothing_and_goes_on(fetched: Path, warm_process: str, number: int) -> None:
     out = paths_of(fetched).candidates
     params = (fetched / "params.yaml").read_text()
     (fetched / "params.yaml").write_text(params.replace("batch_size: 256", "batch_size: 8"))
-    workspace.run(fetched, sys.executable, "-m", "tasks.generate")
+    with pytest.MonkeyPatch.context() as patch:
+        workspace.start_warm(patch, warm_process)
+        workspace.run(fetched, sys.executable, "-m", "tasks.generate")
     uninterrupted = (fetched / out).read_bytes()
     (fetched / out).unlink()
     shutil.rmtree(fetched / ".work")
@@ -181,7 +186,9 @@ def wait_for_rows(work: Path, rows: int, seconds: float = 60) -> int:
 
 
 @pytest.mark.slow
-def test_greenlit_run_passes_a_stop_on_and_a_training_keeps_its_checkpoint(tiny: Path, fetched: Path) -> None:
+def test_greenlit_run_passes_a_stop_on_and_a_training_keeps_its_checkpoint(
+    tiny: Path, fetched: Path, warm_process: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = {"GREENLIT_SAVE_EVERY_S": "0"}
     process = start(fetched, *GREENLIT_RUN, **settings)
     log = fetched / paths_of(fetched).method("dpo") / "logs/training_log.jsonl"
@@ -195,6 +202,7 @@ def test_greenlit_run_passes_a_stop_on_and_a_training_keeps_its_checkpoint(tiny:
     (checkpoint,) = (fetched / ".work/train").glob("*/checkpoint-*/complete")
     steps = int(checkpoint.parent.name.rpartition("-")[2])
     assert steps >= 2
+    workspace.start_warm(monkeypatch, warm_process)
     workspace.greenlit(fetched, "run")
     assert outcome(fetched) == outcome(tiny)
     assert not list((fetched / ".work").glob("train/*"))  # all is done and noted: nothing to go on from
@@ -235,9 +243,22 @@ def test_a_second_ctrl_c_ends_at_once(fetched: Path) -> None:
     assert time.monotonic() - started < 2
 
 
-def test_two_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
-    folder = workspace.make_workspace(tmp_path, "tiny")
+BRIEF = ("rows: 3000, steps: 380", "rows: 600, steps: 60")
+"""The tiny preset's model and one that learns for a moment, where it is enough that `base` is at work for seconds."""
+
+
+def brief_project(folder: Path) -> Path:
+    """The tiny preset's project with a brief `base`, in which nothing has run."""
+    workspace.make_workspace(folder, "tiny")
+    params = (folder / "params.yaml").read_text()
+    assert BRIEF[0] in params
+    (folder / "params.yaml").write_text(params.replace(*BRIEF))
     (folder / "output.txt").touch()
+    return folder
+
+
+def test_two_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    folder = brief_project(tmp_path)
     process = start(folder, *GREENLIT_RUN, "--only", "base")
     wait_for(folder, "> exec python -m tasks.base")
     second = workspace.greenlit(folder, "run", code=75)
@@ -301,12 +322,14 @@ cp .work/generate/*/candidates.jsonl whole.jsonl
 
 
 @pytest.mark.slow
-def test_a_full_disk_stops_sampling_and_once_there_is_room_it_goes_on(fetched: Path) -> None:
+def test_a_full_disk_stops_sampling_and_once_there_is_room_it_goes_on(fetched: Path, warm_process: str) -> None:
     mounts = own_mounts()
     out = paths_of(fetched).candidates
     params = (fetched / "params.yaml").read_text()
     (fetched / "params.yaml").write_text(params.replace("batch_size: 256", "batch_size: 16"))
-    workspace.run(fetched, sys.executable, "-m", "tasks.generate")
+    with pytest.MonkeyPatch.context() as patch:
+        workspace.start_warm(patch, warm_process)
+        workspace.run(fetched, sys.executable, "-m", "tasks.generate")
     uninterrupted = (fetched / out).read_bytes()
     shutil.rmtree(fetched / ".work/generate")
     environment = workspace.environment(fetched) | {"PYTHON": sys.executable, "GREENLIT_WORKERS": "1"}
@@ -327,8 +350,7 @@ def test_a_full_disk_stops_sampling_and_once_there_is_room_it_goes_on(fetched: P
 
 
 def test_a_dvc_that_is_at_work_already_is_named(tmp_path: Path) -> None:
-    folder = workspace.make_workspace(tmp_path, "tiny")
-    (folder / "output.txt").touch()
+    folder = brief_project(tmp_path)
     process = start(folder, *DVC_REPRO, "base")
     wait_for(folder, "> exec python -m tasks.base")
     second = workspace.greenlit(folder, "run", "--only", "base", code=75)

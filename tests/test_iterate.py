@@ -336,6 +336,7 @@ def of_step(output: str, number: int) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm")
 def test_two_rounds_interrupted_after_the_first_and_then_a_look_at_test(
     tiny: Path, tmp_path: Path, monkeypatch
 ) -> None:
@@ -424,6 +425,7 @@ def check_test(folder: Path, found: dict) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm")
 def test_the_flow_does_the_same(tiny: Path, tmp_path: Path) -> None:
     folder = tmp_path / "project"
     shutil.copytree(tiny, folder, symlinks=True)

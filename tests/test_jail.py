@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from conftest import LEVELS
 
 from greenlit.config import AnnotateParams
 from greenlit.execution import blueprint, jailed, seccomp, shipping
@@ -20,7 +21,6 @@ from greenlit.execution.judges import Judge
 from greenlit.execution.lane import Lane
 from greenlit.execution.level import Request, Run
 from greenlit.types import AssertTest, CallTest, Problem, StdioTest
-from tests.conftest import LEVELS
 
 pytestmark = LEVELS[0].marks[0]
 PARAMS = AnnotateParams(timeout_s=2.0, cpu_min_s=0.3, cpu_max_s=1.0, memory_mib=256)

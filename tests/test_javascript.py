@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import LEVELS, ROOT
 
 from greenlit.config import AnnotateParams
 from greenlit.execution.judges import Judge
 from greenlit.execution.languages import javascript
 from greenlit.execution.split import unsplittable
 from greenlit.types import AssertTest, CallTest, Problem, ScriptTest, StdioTest
-from tests.conftest import LEVELS, ROOT
 
 PARAMS = AnnotateParams(allow_portable=True, timeout_s=2.0, cpu_min_s=1.0, cpu_max_s=1.0, memory_mib=128, output_kib=64)
 needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from conftest import LEVELS, ROOT
 
 from greenlit.config import AnnotateParams
 from greenlit.errors import ConfigError, SandboxError
@@ -21,7 +22,6 @@ from greenlit.execution import pool as pool_module
 from greenlit.execution.cheats.suite import CHEATS
 from greenlit.execution.judges import Judge
 from greenlit.types import AssertTest, CallTest, Problem, StdioTest
-from tests.conftest import LEVELS, ROOT
 
 PARAMS = AnnotateParams(allow_portable=True, timeout_s=2.0, cpu_min_s=0.3, cpu_max_s=1.0, memory_mib=256)
 SQUARE = Problem(

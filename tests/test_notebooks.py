@@ -44,12 +44,14 @@ def test_a_notebook_is_what_jupyter_reads_and_holds_no_outputs(notebook: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm")
 def test_the_rloo_notebook_runs_from_end_to_end(tmp_path: Path) -> None:
     folder = workspace.make_workspace(tmp_path / "project", "starter")
     before = (folder / "params.yaml").read_bytes()
     notebook = folder / "notebooks/02_rloo_training.ipynb"
     assert sum(cell.count(SIZE) for cell in cells(notebook, "code")) == 1
-    done = run_cells(notebook, folder / "notebooks", tmp_path, {SIZE: "SMALL = True"})
+    warm = {"sys.path[:2])": f"sys.path[:2] + [{str(workspace.WARM)!r}])"}  # the path of its stages: tests/warm too
+    done = run_cells(notebook, folder / "notebooks", tmp_path, {SIZE: "SMALL = True", **warm})
     work = folder / ".work/02_rloo_training_small"
     summary = json.loads((work / "results/reports/rloo_summary.json").read_text())
     gain = summary["delta"]["rloo"]["pass@1"]

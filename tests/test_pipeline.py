@@ -168,17 +168,21 @@ def test_prefect_shows_one_task_run_per_stage_and_finds_nothing_to_do(tiny: Path
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm")
 def test_another_seed_gives_other_bytes(tiny: Path, tmp_path: Path) -> None:
-    """That the same seed gives the same ones, in another folder: tests/test_reproduce.py."""
+    """With the same model: that weights depend on the seed is shown in tests/test_starter_model.py, and that the same
+    seed gives the same bytes, in another folder, in tests/test_reproduce.py."""
     other = workspace.make_workspace(tmp_path / "other", "tiny")
     params = other / "params.yaml"
-    params.write_text(params.read_text().replace("seed: 0", "seed: 1"))
+    text = params.read_text().replace("seed: 0", "seed: 1")
+    params.write_text(text.replace("model: starter\n", f"model: {tiny}/assets/models/base\n"))
     workspace.greenlit(other, "run", "--only", "baseline")
     sampled = paths_of(tiny).measured("test", None)
     assert (tiny / sampled).read_bytes() != (other / sampled).read_bytes()
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm")
 def test_metrics_can_be_compared_between_commits(tiny: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(tiny, folder, symlinks=True)
@@ -195,6 +199,7 @@ def test_metrics_can_be_compared_between_commits(tiny: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm")
 def test_real_mbpp_records_go_through_the_same_stages(tiny: Path, tmp_path: Path, shared_data: Path) -> None:
     folder = workspace.make_workspace(tmp_path / "mbpp", "tiny")
     shutil.copytree(tiny / "assets/models/base", tmp_path / "base")

@@ -1,7 +1,7 @@
 """Every preset for real datasets runs through its whole pipeline, to the report, in a small size.
 
 Kept of the preset is what it is about: dataset, rewards, method and its kind of settings. Made small: the model (the
-starter's, built once), the problems (the starter's, written as rows of the dataset), samples, steps. What runs are the
+tiny preset's), the problems (the starter's, written as rows of the dataset), samples, steps. What runs are the
 stages themselves, one after the other in this process, since starting twelve processes per preset takes longer than
 all of them.
 
@@ -12,6 +12,7 @@ q programs cannot run here, without its interpreter: of `q` it is the variant th
 import importlib
 import itertools
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
-from greenlit.config import Limits, StarterModelParams, load_params
+from greenlit.config import Limits, load_params
 from greenlit.jsonl import read_json, read_rows
 from greenlit.paths import Paths
 from greenlit.presets import FOLDER, presets
@@ -33,7 +34,6 @@ OFFLINE = ("generate", "annotate", "build")
 WANTED = Limits(train=10, validation=3, test=4)
 LATER = {"starter", "tiny", "placebo", "methods", "completion"}
 """Presets that other tests run: test_starter.py, test_pipeline.py, test_training_measured.py, test_completion.py."""
-MODEL = yaml.safe_load((ROOT / "presets/tiny.yaml").read_text())["base"]["starter"]
 SMALL_SAMPLING = {"max_new_tokens": 48, "batch_size": 128, "dtype": "float32", "top_p": 1.0, "temperature": 1.0}
 SMALL_TRAINING = {"max_steps": 2, "dtype": "float32", "max_length": 512, "gradient_checkpointing": False,
                   "lora": {"r": 4, "alpha": 8}, "accumulate": 1, "save_steps": None}  # fmt: skip
@@ -41,12 +41,10 @@ SMALL_ONLINE = {"batch_size": 8, "group_size": 4, "max_new_tokens": 48}
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the base model, in which the presets run one after the other."""
-    from greenlit.starter_model import build_starter
-
+def project(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny preset's base model, in which the presets run one after the other."""
     folder = tmp_path_factory.mktemp("presets")
-    build_starter(StarterModelParams(**MODEL), 0, folder / "model")
+    shutil.copytree(tiny / "assets/models/base", folder / "model")
     (folder / "LICENSE").write_text("")
     return folder
 

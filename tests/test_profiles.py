@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from conftest import LEVELS
 
 from greenlit.config import AnnotateParams
 from greenlit.execution import descendants, profiles, verdicts
@@ -15,7 +16,6 @@ from greenlit.execution.judges import Judge
 from greenlit.execution.level import Request
 from greenlit.execution.split import plan_tests
 from greenlit.types import AssertTest, CallTest, Problem, ScriptTest, StdioTest
-from tests.conftest import LEVELS
 
 PARAMS = AnnotateParams(allow_portable=True, timeout_s=5.0, cpu_min_s=1.0, cpu_max_s=2.0, memory_mib=256)
 ABSENT = [name for name in profiles.SCIENCE if importlib.util.find_spec(name) is None]

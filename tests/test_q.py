@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import LEVELS, ROOT
 
 from greenlit.config import AnnotateParams
 from greenlit.execution import blueprint, profiles
@@ -19,7 +20,6 @@ from greenlit.execution.scripts import Unsplittable
 from greenlit.execution.split import unsplittable
 from greenlit.jsonl import read_json_lines
 from greenlit.types import AssertTest, CallTest, Problem, ScriptTest, StdioTest
-from tests.conftest import LEVELS, ROOT
 
 PARAMS = AnnotateParams(allow_portable=True, timeout_s=2.0, cpu_min_s=1.0, cpu_max_s=1.0, memory_mib=128, output_kib=64)
 

@@ -409,6 +409,7 @@ def test_a_run_of_which_nothing_came_through_cannot_be_compared(project: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm")
 def test_the_tiny_preset_gives_the_same_again(ran: Path) -> None:
     params = Path("params.yaml")
     params.write_text(params.read_text().replace("seed: 0", "seed: 5"))  # what counts is what was recorded

@@ -1,6 +1,7 @@
 """The claim of the README, on the machine at hand: `make run` makes the model better, and the placebo does not.
 
-Minutes long: the whole starter experiment, then its control with shuffled verdicts, in a copy of the project.
+Minutes long: the whole starter experiment, then its control with shuffled verdicts, in a copy of the project. Stages
+fork from the warm process (tests/warm): what a cold start does is shown by the tiny preset.
 """
 
 import json
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
+def project(warm_module: None, tmp_path_factory) -> Path:
     folder = workspace.make_workspace(tmp_path_factory.mktemp("starter"), "starter")
     venv = Path(sys.prefix)
     if shutil.which("make") and (venv / ".ready").exists() and venv == ROOT / ".venv":

@@ -16,8 +16,8 @@ SMALLER = (("{train: 40, validation: 10, test: 10}", "{train: 16, validation: 4,
 
 
 def as_a_user(project: Path, *command: str, code: int = 0) -> str:
-    """Run a command as somebody does who installed Greenlit elsewhere; what it prints."""
-    done = workspace.run(project, "env", "-u", "PYTHONPATH", *command, code=code)
+    """Run a command as somebody does who installed Greenlit elsewhere, and whose path has no code of ours."""
+    done = workspace.run(project, "env", f"PYTHONPATH={workspace.WARM}", *command, code=code)
     return done.stdout + done.stderr
 
 
@@ -26,9 +26,9 @@ def manifest(project: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(warm_module: None, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny preset cut down, as far as `build`, by an experiment."""
-    folder = workspace.make_workspace(tmp_path_factory.mktemp("sweeps"), "tiny")
+    folder = workspace.make_workspace(tmp_path_factory.mktemp("sweeps"), "tiny", cache_of=tiny)
     params = folder / "params.yaml"
     for before, after in SMALLER:
         assert before in params.read_text()

@@ -149,6 +149,7 @@ PAIR = {"task_id": "t", "chosen_idx": 0, "rejected_idx": 1, "reason": "human"}
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm")
 def test_a_change_is_tried_apart_then_saved(project: Path) -> None:
     first = workspace.greenlit(project, "train", "prefer")
     assert first.stdout.splitlines()[-1] == "results/small/prefer"

@@ -7,14 +7,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from greenlit.config import load_params
 from greenlit.paths import Paths
 
 ROOT = Path(__file__).parent.parent
+WARM = ROOT / "tests" / "warm"
+"""First on the path of a Python whose stages the warm process runs."""
 
 
-def make_workspace(folder: Path, preset: str) -> Path:
-    """The project's tracked files in `folder`, with the preset as params.yaml; nothing of runs in the checkout."""
+def make_workspace(folder: Path, preset: str, cache_of: Path | None = None) -> Path:
+    """The project's tracked files in `folder`, with the preset as params.yaml; nothing of runs in the checkout.
+
+    Args:
+        cache_of: a project whose DVC cache it gets: stages that ran there with the same settings need not run again.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -31,15 +39,31 @@ def make_workspace(folder: Path, preset: str) -> Path:
         ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start"],
     ):
         subprocess.run(["git", *command], cwd=folder, check=True)
+    if cache_of:
+        shutil.copytree(cache_of / ".dvc/cache", folder / ".dvc/cache")
     return folder
 
 
+def start_warm(patch: pytest.MonkeyPatch, address: str) -> None:
+    """From here on, have stages that load torch or MLflow run by the warm process that listens there."""
+    patch.setenv("WARM_STAGES", address)
+    patch.setenv("PYTHONPATH", str(WARM), prepend=os.pathsep)
+
+
+def search_path(*folders: Path) -> str:
+    """PYTHONPATH for the code of these folders; `start_warm` needs one more."""
+    return os.pathsep.join(map(str, [*folders, *([WARM] if "WARM_STAGES" in os.environ else [])]))
+
+
 def environment(folder: Path) -> dict[str, str]:
-    """The environment of a user in that folder: its own code, nothing of this process's temporary settings."""
+    """The environment of a user in that folder: its own code, nothing of this process's temporary settings.
+
+    Where a test asked for the fixture `warm`, stages that load torch or MLflow are run by the warm process.
+    """
     return {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(folder / "src"),
+        "PYTHONPATH": search_path(folder / "src"),
         "PREFECT_HOME": str(folder / ".prefect"),
     }
 

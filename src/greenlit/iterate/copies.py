@@ -23,7 +23,7 @@ from greenlit.repro import StageFailedError, repro_environment
 from greenlit.runs.fresh_copy import files_here
 from greenlit.runs.records import CODE, cache_dir, git
 from greenlit.stage.entry import end_with_parent
-from greenlit.stage.workspace import WORK
+from greenlit.stage.workspace import WORK, python_path
 
 _NEW_IN = (*CODE, "custom", "human")
 """Where files that git does not track yet belong to the project."""
@@ -74,7 +74,7 @@ def step_environment(step: Step) -> dict[str, str]:
         "MLFLOW_TRACKING_URI": f"sqlite:///{here / 'mlflow.db'}",
         "GREENLIT_CACHE": str(here / WORK / "verdicts.sqlite"),
     }
-    return {**shared, **repro_environment(), "PYTHONPATH": str((step.folder / "src").resolve())}
+    return {**shared, **repro_environment(), "PYTHONPATH": python_path(step.folder / "src")}
 
 
 def end_step(process: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> None:

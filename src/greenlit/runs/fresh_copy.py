@@ -18,7 +18,7 @@ from greenlit.jsonl import atomic_write, read_json, write_json
 from greenlit.paths import local_data
 from greenlit.repro import repro
 from greenlit.runs.records import CODE, git
-from greenlit.stage.workspace import ANSWERS, WORK, sha256_file, work_key
+from greenlit.stage.workspace import ANSWERS, WORK, python_path, sha256_file, work_key
 
 COPIES = WORK / "reproduce"
 
@@ -142,7 +142,7 @@ def run_again(copy: Copy, stages: Sequence[str]) -> None:
     """
     root = copy.folder.resolve()
     settings = {
-        "PYTHONPATH": str(root / "src"),
+        "PYTHONPATH": python_path(root / "src"),
         "MLFLOW_TRACKING_URI": f"sqlite:///{root / 'mlflow.db'}",
         "DVC_ROOT": str(root),
         "GREENLIT_CACHE": str(root / WORK / "verdicts.sqlite"),

@@ -5,6 +5,7 @@ The key is a hash of everything the result depends on, so that a restart finds i
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,11 @@ ANSWERS = WORK / "scrape"
 _GREENLIT = Path(__file__).parents[1]
 _FINISHED = "finished"
 _OLD = ".old"
+
+
+def python_path(source: Path) -> str:
+    """PYTHONPATH of a process that runs the code there: it comes first, then what the user's own PYTHONPATH holds."""
+    return os.pathsep.join(filter(None, [str(source.resolve()), os.environ.get("PYTHONPATH")]))
 
 
 def sha256_file(path: Path) -> str:

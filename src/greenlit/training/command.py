@@ -24,7 +24,7 @@ from greenlit.repro import repro
 from greenlit.runs.fresh_copy import copy_files, files_here, link_local
 from greenlit.runs.records import cache_dir, stages_outs
 from greenlit.stage.entry import only_one
-from greenlit.stage.workspace import WORK, atomic_folder, sha256_file, work_key
+from greenlit.stage.workspace import WORK, atomic_folder, python_path, sha256_file, work_key
 
 Changes = dict[tuple[str, ...], Any]
 """Paths in params.yaml, and what is to stand there."""
@@ -128,7 +128,7 @@ def try_out(params: Params, changes: Changes, method: str, settings: Sequence[st
             force=False,
             cwd=folder,
             settings={
-                "PYTHONPATH": str(folder / "src"),
+                "PYTHONPATH": python_path(folder / "src"),
                 "DVC_ROOT": str(folder),
                 "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}"),
                 "GREENLIT_CACHE": os.environ.get("GREENLIT_CACHE", str(home / WORK / "verdicts.sqlite")),
