@@ -92,8 +92,7 @@ def test_the_methods_benchmark_goes_on_and_its_placebo_teaches_from_shuffled_ver
     tiny: Path, tmp_path: Path
 ) -> None:
     folder = workspace.make_workspace(tmp_path / "project", "tiny")
-    preset = folder / "presets/tiny.yaml"
-    preset.write_text(preset.read_text().replace("model: starter\n", f"model: {tiny}/assets/models/base\n"))
+    workspace.start_from(folder / "presets/tiny.yaml", tiny)
     options = ["--preset", "tiny", "--seeds", "3", "--json", "out.json", "--set", "methods.dpo.max_steps=2"]
     run("methods.py", folder, *options)
     (row,) = json.loads((folder / "out.json").read_text())["rows"]

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import faults
@@ -335,14 +336,26 @@ def of_step(output: str, number: int) -> str:
     return re.split(r"^(?:round \d+ of \d+|test of round \d+): ", output, flags=re.MULTILINE)[number]
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("warm")
-def test_two_rounds_interrupted_after_the_first_and_then_a_look_at_test(
-    tiny: Path, tmp_path: Path, monkeypatch
-) -> None:
-    folder = Path(shutil.copytree(tiny, tmp_path / "project", symlinks=True))
+TWO_ROUNDS = ("--rounds", "2", "--patience", "2")
+
+
+@dataclass
+class Iterated:
+    """A project in which `greenlit iterate` was stopped in its second round, and then ran to its end."""
+
+    folder: Path
+    first: str
+    """What was printed until it was stopped."""
+    done: subprocess.CompletedProcess
+    before: dict[str, str]
+    """The checkout as it was."""
+
+
+@pytest.fixture(scope="module")
+def iterated(warm_module: None, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterated:
+    folder = Path(shutil.copytree(tiny, tmp_path_factory.mktemp("iterated") / "project", symlinks=True))
     before = checkout(folder)
-    command = (sys.executable, "-m", "greenlit.cli", "iterate", "--rounds", "2", "--patience", "2")
+    command = (sys.executable, "-m", "greenlit.cli", "iterate", *TWO_ROUNDS)
     process = interruption.start(folder, *command)
     try:
         interruption.wait_for(folder, "round 2 of 2: ", 900)
@@ -354,10 +367,18 @@ def test_two_rounds_interrupted_after_the_first_and_then_a_look_at_test(
     finally:
         interruption.end_all()
     first = (folder / "output.txt").read_text()
+    return Iterated(folder, first, workspace.run(folder, *command), before)
+
+
+@pytest.mark.slow
+def test_two_rounds_interrupted_after_the_first_and_then_a_look_at_test(
+    iterated: Iterated, tmp_path: Path, monkeypatch
+) -> None:
+    folder = Path(shutil.copytree(iterated.folder, tmp_path / "project", symlinks=True))
+    first, done = iterated.first, iterated.done
     assert stages_run(of_step(first, 1)) == ["baseline", "train@dpo", "merge@dpo", "evaluate@dpo", "report"]
     assert "stopped by SIGTERM; the same command goes on from there" in first
 
-    done = workspace.run(folder, *command)
     assert stages_run(of_step(done.stderr, 1)) == []
     assert stages_run(of_step(done.stderr, 2))[-2:] == ["evaluate@dpo", "report"]
     found = read_json(folder / "results/tiny_rounds.json")
@@ -372,7 +393,7 @@ def test_two_rounds_interrupted_after_the_first_and_then_a_look_at_test(
     assert made_by_training(folder) == trained
     assert found["chosen"] == 2
     check_test(folder, found)
-    assert checkout(folder) == before
+    assert checkout(folder) == iterated.before
 
 
 def checkout(folder: Path) -> dict[str, str]:
@@ -425,19 +446,23 @@ def check_test(folder: Path, found: dict) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("warm")
-def test_the_flow_does_the_same(tiny: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "project"
-    shutil.copytree(tiny, folder, symlinks=True)
-    workspace.run(folder, sys.executable, "-m", "flows.iterate", "--rounds", "1")
-    found = read_json(folder / "results/tiny_rounds.json")
-    assert [one["round"] for one in found["rounds"]] == [0, 1]
+def test_the_flow_does_the_same(iterated: Iterated, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(iterated.folder, tmp_path / "project", symlinks=True))
+    results = folder / "results/tiny_rounds.json"
+    by_command = read_json(results)
+    results.unlink()
+    done = workspace.run(folder, sys.executable, "-m", "flows.iterate", *TWO_ROUNDS)
+    assert stages_run(done.stdout + done.stderr) == []
+    found = read_json(results)
+    assert found == by_command
+    assert [one["round"] for one in found["rounds"]] == [0, 1, 2]
     code = (
         "from prefect.client.orchestration import get_client\n"
         "with get_client(sync_client=True) as client:\n"
         "    print('\\n'.join(f'{run.name}: {run.state_name}' for run in client.read_task_runs()))\n"
     )
     out = workspace.run(folder, sys.executable, "-c", code).stdout.splitlines()
-    expected = ["round 1 of 1"] + (["test of round 0", "test of round 1"] if found["chosen"] else [])
+    expected = ["round 1 of 2", "round 2 of 2"]
+    expected += ["test of round 0", f"test of round {found['chosen']}"] if found["chosen"] else []
     assert sorted(line.rpartition(": ")[0] for line in out) == expected
     assert {line.rpartition(": ")[2] for line in out} <= {"Completed", "Cached"}

@@ -142,9 +142,10 @@ def test_faults_that_hold_a_canary_leave_none_in_spool_traces_and_messages(tmp_p
 @pytest.mark.slow
 @pytest.mark.usefixtures("warm")
 def test_a_canary_is_nowhere_after_a_whole_run_with_every_tracker_and_after_faults_that_hold_it(
-    tmp_path, monkeypatch
+    tiny, tmp_path, monkeypatch
 ) -> None:
     folder = project_with_canaries(tmp_path / "project", monkeypatch)
+    workspace.start_from(folder / "params.yaml", tiny)
     said = faults(folder)
     whole = run(folder, sys.executable, "-m", "dvc", "repro")
     assert whole.returncode == 0, whole.stderr[-4000:]

@@ -44,6 +44,13 @@ def make_workspace(folder: Path, preset: str, cache_of: Path | None = None) -> P
     return folder
 
 
+def start_from(params: Path, project: Path) -> None:
+    """Have a file of the tiny preset's params start from the model that was built in a project, instead of its own."""
+    text, built = params.read_text(), "model: starter\n"
+    assert built in text
+    params.write_text(text.replace(built, f"model: {project}/assets/models/base\n"))
+
+
 def start_warm(patch: pytest.MonkeyPatch, address: str) -> None:
     """From here on, have stages that load torch or MLflow run by the warm process that listens there."""
     patch.setenv("WARM_STAGES", address)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 LOADING = {"base", "baseline", "generate", "train", "merge", "evaluate", "reward_model", "report", "register"}
 """Stages that load torch, MLflow or matplotlib."""
-OTHERS = {"greenlit.trackers.delivery", "accelerate.commands.launch"}
+OTHERS = {"greenlit.trackers.delivery", "greenlit.training.launch", "accelerate.commands.launch"}
 """What stages start that loads MLflow or torch too."""
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 

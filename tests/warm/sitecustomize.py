@@ -7,8 +7,9 @@ MLflow or matplotlib; everything else starts as ever.
 import os
 import sys
 
-if "WARM_STAGES" in os.environ and sys.orig_argv[1:2] == ["-m"]:
+if "WARM_STAGES" in os.environ:
     from handing_over import hand_over, taken
 
-    if taken(sys.orig_argv[2]):
-        hand_over(os.environ["WARM_STAGES"], sys.orig_argv[2], sys.orig_argv[3:])
+    given = [one for one in sys.orig_argv[1:4] if one != "-u"] + sys.orig_argv[4:]
+    if given[:1] == ["-m"] and taken(given[1]):
+        hand_over(os.environ["WARM_STAGES"], given[1], given[2:])
