@@ -138,6 +138,7 @@ def test_a_signal_reaches_all_and_the_run_goes_on_from_there(trained: Path, warm
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm")
 def test_a_fault_in_the_processes_is_told_with_its_code(trained: Path) -> None:
     (trained / "pairs.jsonl").write_text("{}\n")
     done = on(trained, 2, "dpo")
