@@ -47,9 +47,11 @@ def run(
         rewards: null: the share of the tests alone.
 
     Returns:
-        {"programs", "verdicts": {verdict: count}, "earned": {figure: value}}
+        {"programs", "verdicts": {verdict: count}, "earned": {figure: value}}; what is earned is of the first round,
+        where candidates were sampled in rounds
     """
     verdicts: Counter[str] = Counter()
+    faults: Counter[str] = Counter()
     earned = Statistics()
     total = sum(1 for _ in read_lines(candidates))
     known = read_problems(problems)
@@ -59,7 +61,10 @@ def run(
 
     def rated(samples: Sequence[Sample]) -> list[Rated]:
         found = rate(samples, weighing)
-        earned.add(samples, found)
+        kept = [place for place, sample in enumerate(samples) if not sample.chosen]
+        earned.add([samples[place] for place in kept], [found[place] for place in kept])
+        for one in found:
+            faults.update(one.faults)
         return found
 
     with judge_for(kind, params, workers()) as judge:
@@ -75,7 +80,7 @@ def run(
                 rows.write(to_line(row))
                 times.write(json.dumps(timing(row, judgement)) + "\n")
                 verdicts[row.verdict] += 1
-    tell_faults(earned.faults, earned.completions)
+    tell_faults(faults, total)
     return {"programs": verdicts.total(), "verdicts": verdicts, "earned": earned.figures()}
 
 

@@ -4,7 +4,7 @@ Reads   assets/datasets/<ds>/train/{problems,candidates_annotated}.jsonl, assets
         human/<ds>/{preferences,demonstrations}.jsonl, and validation's and test's problems, to refuse what is of them
         calibration/<ds>/, where an AI judge is to count
 Writes  assets/rl/<ds>/{nbest,pairs}.jsonl, manifest.json
-Params  seed, annotate, build
+Params  seed, generate, annotate, build
 """
 
 import itertools
@@ -20,6 +20,7 @@ from greenlit.pairs.human import HumanRows
 from greenlit.pairs.manifest import Counts, figures, manifest
 from greenlit.pairs.nbest import n_best
 from greenlit.pairs.pairs import preference_pairs, shuffle_verdicts
+from greenlit.pairs.rounds import RoundCounts
 from greenlit.paths import BASE, Paths
 from greenlit.preferences.files import Problems, Said, read_said
 from greenlit.problems.files import kind_of, read_problems
@@ -39,12 +40,13 @@ def run(params: Params, paths: Paths, model: Path = BASE) -> None:
     human.check_demonstrations(params.annotate)
     asks = build.ai is not None and not build.shuffle_verdicts
     ai = AiRows(build.ai, seed, end, paths.dataset) if asks else None
-    counts, level = Counts(kind_of(train.values())), ""
+    counts, sampled, level = Counts(kind_of(train.values())), RoundCounts(params.generate), ""
     files = (paths.rl / "nbest.jsonl", paths.rl / "pairs.jsonl", paths.rl / "manifest.json")
     with atomic_writes(*files) as (nbest_file, pairs_file, manifest_file):
         for problem, prompt, rows in with_prompts(paths.annotated, train, chat):
             level = rows[0].level
             human.compare(problem, rows)
+            sampled.add(rows)
             if build.shuffle_verdicts:
                 rows = shuffle_verdicts(rows, seed)
             pairs = list(preference_pairs(problem, prompt, rows, build.max_pairs, end, build.margin))
@@ -61,10 +63,12 @@ def run(params: Params, paths: Paths, model: Path = BASE) -> None:
             counts.add_other(pair)
         inputs = {"problems": paths.problems("train"), "candidates_annotated": paths.annotated, **said.files}
         settings = {"seed": seed, "build": build.model_dump(exclude={"human", "ai"})}  # those stand beside their counts
-        told = {**human.facts(), **(ai.facts() if ai else {}), "made_with": made_with(seed)}
+        told = {**sampled.figures(), **human.facts(), **(ai.facts() if ai else {}), "made_with": made_with(seed)}
         dump_json(manifest_file, {**manifest(counts, settings, inputs, level), **told})
     if warning := counts.nothing_to_learn():
         print(f"warning: {files[1]}: {warning}", file=sys.stderr)
+    if told_of_rounds := sampled.told():
+        print(told_of_rounds, file=sys.stderr)
 
 
 def what_people_say(paths: Paths, train: dict[str, Problem], placebo: bool) -> Said:

@@ -41,6 +41,8 @@ def run(params: Params, paths: Paths) -> tuple[dict[str, Any], list[Path]]:
         made_with(params.seed),
         read_json(paths.audit),
     )
+    if adaptive := read_json(paths.rl / "manifest.json").get("adaptive"):
+        summary["adaptive"] = adaptive
     folder = paths.report("summary.json").parent
     write_json(paths.report("summary.json"), summary)
     write_tables(folder, summary, baseline, after, logs)

@@ -38,6 +38,9 @@ class Server:
     usage: bool = True
     logprobs: bool = True
     after_s: float = 0.0
+    writes: Callable[[str, int | None], str] = written
+    ends: Callable[[str], bool] = lambda text: bool(int(text, 16) % 4)
+    """Did the model end by itself?"""
     model: str = "served"
     headers: list[dict[str, str]] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -56,8 +59,8 @@ class Server:
         count = min(body.get("n", 1), self.most_choices or 10**9)
         choices = []
         for index in range(count):
-            text = written(prompt, body["seed"] + index if body["temperature"] else None)
-            choice: dict[str, Any] = {"index": index, "finish_reason": "stop" if int(text, 16) % 4 else "length"}
+            text = self.writes(prompt, body["seed"] + index if body["temperature"] else None)
+            choice: dict[str, Any] = {"index": index, "finish_reason": "stop" if self.ends(text) else "length"}
             choice |= {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
             if self.logprobs and "logprobs" in body:
                 each = [-0.5] * 6

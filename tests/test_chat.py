@@ -1,5 +1,6 @@
 """`greenlit chat` through pipes and a terminal: what is typed, written, run, rated and saved."""
 
+import fcntl
 import io
 import json
 import os
@@ -8,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -15,11 +17,13 @@ import httpx
 import pytest
 from faults import environment as users_environment
 from generation_server import written
+from typer.testing import CliRunner
 
 from greenlit.chat import command
 from greenlit.chat.command import start
 from greenlit.chat.problems import name_of, problem_of, save_problem
 from greenlit.chat.writing import LocalWriter, _events
+from greenlit.cli import app
 from greenlit.config import GenerateParams, SamplingParams
 from greenlit.errors import ConfigError, DataError
 from greenlit.generation.request import Completion
@@ -207,43 +211,72 @@ def test_an_endpoint_is_watched_by_its_events(monkeypatch) -> None:
     assert list(_events(iter(["event: x", "data: 3", "data: [DONE]", 'data: {"a": 1}']))) == []
 
 
+def test_evaluate_interactive_is_chat_with_all_its_options(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(command, "start", lambda *given: asked.append(given) or 0)
+    options = ["--model", "m", "-n", "5", "--temperature", "0.3", "--top-p", "0.7", "--max-new-tokens", "9",
+               "--seed", "4", "--backend", "openai", "--allow-portable"]  # fmt: skip
+    for given in ([], options):
+        for name in (["chat"], ["evaluate", "--interactive"]):
+            assert CliRunner().invoke(app, [*name, *given]).exit_code == 0
+    assert asked[0] == asked[1] != asked[2] == asked[3]
+    assert asked[2] == (
+        "m", "openai", 4, {"n": 5, "temperature": 0.3, "top_p": 0.7, "max_new_tokens": 9}, True,
+    )  # fmt: skip
+    refused = CliRunner().invoke(app, ["evaluate"])
+    assert isinstance(refused.exception, ConfigError)
+    assert "--interactive" in (refused.exception.hint or "")
+
+
 @pytest.mark.slow
 def test_a_session_in_a_terminal_with_the_starter_model(tiny: Path) -> None:
-    """Through a pseudo terminal that can do nothing: a problem, its tests, verdicts, a stop by Ctrl-C, Ctrl-D."""
+    """A terminal of its own that can do nothing: a problem, its tests, programs as they are written, what became of
+    them, a stop by Ctrl-C, the problem saved, Ctrl-D."""
     parent, child = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "greenlit.cli", "chat", "-n", "2", "--max-new-tokens", "64"],
+        [sys.executable, "-m", "greenlit.cli", "evaluate", "--interactive", "-n", "40", "--max-new-tokens", "64"],
         cwd=tiny, stdin=child, stdout=child, stderr=child, start_new_session=True,
         env=users_environment() | {"TERM": "dumb"},
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # Ctrl-C reaches who reads from it
     )  # fmt: skip
     os.close(child)
-    screen = ""
+    pieces: list[str] = []
 
-    def until(words: str, seconds: float = 120) -> None:
-        nonlocal screen
+    def until(words: str, seconds: float = 120) -> str:
         end = time.monotonic() + seconds
-        while words not in screen:
-            assert time.monotonic() < end, screen
+        while words not in "".join(pieces):
+            assert time.monotonic() < end, pieces
             if select.select([parent], [], [], 0.2)[0]:
-                screen += os.read(parent, 65536).decode(errors="replace")
+                pieces.append(os.read(parent, 65536).decode(errors="replace"))
+        return "".join(pieces)
 
     def type_in(text: str) -> None:
-        nonlocal screen
-        screen = ""
+        pieces.clear()
         os.write(parent, text.encode())
 
-    until("problem> ")
-    type_in("Return the sum of two numbers.\n\n")
-    until("tests (one assert a line, or an empty line)> ")
-    type_in("assert add(1, 2) == 3\n\n")
-    until("--- program 2 of 2")
-    until("/again, /save, /quit, or the next problem")
-    assert screen.count("=> ") == 2
-    assert screen.count("   reward ") == 2
-    assert "\x1b" not in screen
-    type_in("/save\n")
-    until("my_problems.jsonl: added return-the-sum-of-")
-    type_in("\x04")
-    assert process.wait(30) == 0
-    os.close(parent)
+    try:
+        until("problem> ")
+        type_in("Return the sum of two numbers.\n\n")
+        until("tests (one assert a line, or an empty line)> ")
+        type_in("assert add(1, 2) == 3\n\n")
+        until("--- program 1 of 40")
+        pieces.clear()
+        until("=> ")
+        assert len(pieces) >= 3  # it is shown while it is written
+        screen = until("--- program 3 of 40")
+        assert screen.count("=> ") == screen.count("   reward ") == 2
+        assert "\x1b" not in screen
+        type_in("\x03")
+        screen = until("problem> ")
+        assert "stopped" in screen
+        assert "--- program 40 of 40" not in screen
+        type_in("/save\n")
+        until("my_problems.jsonl: added return-the-sum-of-")
+        type_in("\x04")
+        assert process.wait(30) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        os.close(parent)
     assert len(read_problems(tiny / "my_problems.jsonl")) == 1

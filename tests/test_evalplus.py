@@ -1,6 +1,7 @@
 """MBPP+ and HumanEval+ in OriginFmt: what a script of evalplus becomes, by rows written here after its own layout."""
 
 import ast
+import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from greenlit.config import AnnotateParams
 from greenlit.errors import DataError
 from greenlit.execution.judges import Judge
 from greenlit.execution.split import unsplittable
+from greenlit.grade.sources import read_dataset
 from greenlit.jsonl import read_json_lines
 from greenlit.problems.evalplus import load_humanevalplus, load_mbppplus
 from greenlit.problems.humaneval import load_humaneval
@@ -230,6 +232,19 @@ def test_any_inputs_and_results_come_back_as_they_were(pairs: list[tuple[list, A
         arguments = [eval(ast.unparse(part), names) for part in line.test.left.args]
         found = eval(ast.unparse(line.test.comparators[0]), names)
         assert repr((arguments, found)) == repr((given_, wanted))
+
+
+def test_grade_says_how_many_problems_others_learn_from(tmp_path: Path, capsys) -> None:
+    """MBPP+ holds tasks of all of MBPP's splits: 1-10 examples, 11-510 test, 511-600 validation, 601-974 train."""
+    file = tmp_path / "plus.jsonl"
+    for ids, told in (
+        ((2, 11, 12, 520, 601, 602), "4 of 6 problems are not of its test split (2 train, 1 validation, 1 examples"),
+        ((11, 12), ""),
+    ):
+        file.write_text("".join(json.dumps(mbpp_row(task_id=number)) + "\n" for number in ids))
+        assert len(list(read_dataset("mbppplus", file))) == len(ids)
+        said = capsys.readouterr().err
+        assert f"warning: mbppplus: {told}" in said if told else "warning" not in said
 
 
 def test_real_rows_load_and_their_references_pass(judge: Judge, shared_data: Path) -> None:

@@ -1,6 +1,10 @@
 """The openai backend against a real HTTP server that fails in every way: nothing is lost, nothing comes twice."""
 
+import asyncio
+import errno
 import json
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +13,7 @@ from generation_server import FAULTS, Server, serve, written
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greenlit.appending import Appending
 from greenlit.config import EndpointParams, EvaluateParams, GenerateParams
 from greenlit.endpoints import trying
 from greenlit.errors import BudgetError, ConfigError, DataError, GreenlitError, MismatchError, WorldError
@@ -342,7 +347,10 @@ def test_a_budget_holds_for_models_that_run_here_too(environment, tiny_model: Pa
     Path("w").mkdir()
     with pytest.raises(BudgetError, match="GREENLIT_BUDGET_TOKENS 60"):
         list(sample(tiny_model, problems(6), local, **arguments))
-    assert 4 <= Path("w/candidates.jsonl").read_bytes().count(b"\n") <= 8
+    tokens = [json.loads(line)["tokens"] for line in Path("w/candidates.jsonl").read_text().splitlines()]
+    assert len(tokens) % 4 == 0
+    assert sum(tokens[:-4]) < 60 <= sum(tokens)  # it ended with the batch that reached it
+    assert json.loads(Path("w/spent.json").read_text())["tokens_written"] == sum(tokens)
     environment.delenv("GREENLIT_BUDGET_TOKENS")
     assert len(list(sample(tiny_model, problems(6), local, **arguments))) == 24
 
@@ -405,6 +413,30 @@ def test_a_server_without_seeds_is_not_asked_without_them() -> None:
     assert not dialect.adapt("Unknown parameter: seed", body)
     assert not dialect.adapt("temperature must be within 0 and 2", body)
     assert dialect.adapt("Unknown field: n", body)
+
+
+def test_it_works_where_an_event_loop_runs_already_as_in_a_notebook(server: Server) -> None:
+    async def cell() -> list[Candidate]:
+        return run(6)
+
+    assert texts(asyncio.run(cell())) == expected(6)
+    assert threading.active_count() == 2  # ours and the server's: no loop is left
+
+
+def test_nothing_goes_on_behind_the_back_of_a_fault(server: Server, environment) -> None:
+    """A full disk while requests are under way: they end with us, not some time later."""
+    server.after_s = 0.05
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    environment.setattr(Appending, "append", full)
+    with pytest.raises(OSError, match="No space left") as fault:
+        run(60)
+    asked = len(server.bodies)
+    time.sleep(0.3)
+    assert len(server.bodies) == asked < 60
+    assert fault.value.errno == errno.ENOSPC
 
 
 def test_errors_are_ours() -> None:

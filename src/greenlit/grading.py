@@ -81,7 +81,7 @@ def _groups(
 
 def _sample(problem: Problem, row: Candidate, judgement: Judgement, known: tuple[float, ...], chat: bool) -> Sample:
     truncated = row.finish_reason == "length"
-    return Sample(problem, row.text, row.solution, judgement, row.tokens, truncated, chat, known)
+    return Sample(problem, row.text, row.solution, judgement, row.tokens, truncated, chat, known, bool(row.round))
 
 
 def _rated(waiting: Sequence[_Waiting], rate: Rate) -> Iterator[tuple[Annotated, Judgement]]:

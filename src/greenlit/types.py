@@ -169,6 +169,9 @@ class Candidate(Record):
     """The model that an endpoint says it is."""
     strategy: str | None = None
     """The hint that this candidate's prompt had besides."""
+    round: int | None = None
+    """Of adaptive sampling. From 1 on it was sampled because of what became of the others: such candidates are in no
+    share or mean over samples. null: not sampled in rounds."""
 
 
 class Metrics(Record):
@@ -249,7 +252,8 @@ class Best(Record):
 
 
 class NBest(Record):
-    """A problem's candidates, best first: passing ones, then unlike failures."""
+    """A problem's candidates, best first: passing ones, then unlike failures. The counts are of the candidates that
+    were sampled whatever became of others: with adaptive sampling those of the first round."""
 
     id: str
     entry_point: str | None

@@ -4,6 +4,7 @@
 """
 
 from greenlit.config.feedback import AiParams, HumanParams, JudgeParams
+from greenlit.config.judging import AdaptiveParams, AnnotateParams
 from greenlit.config.reading import (
     PARAMS,
     load_params,
@@ -18,7 +19,6 @@ from greenlit.config.rewards import RewardsParams
 from greenlit.config.scraping import FetchParams, LeetcodeParams, SampleParams, ScrapeParams, ScrapeSources
 from greenlit.config.section import Name, Section
 from greenlit.config.sections import (
-    AnnotateParams,
     BaseParams,
     BenchmarkParams,
     BuildParams,
@@ -55,6 +55,7 @@ from greenlit.config.yaml_file import parse_yaml, read_yaml
 
 __all__ = [
     "PARAMS",
+    "AdaptiveParams",
     "AiParams",
     "AnnotateParams",
     "BaseParams",

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_serializer, model_validator
 
 from greenlit.config.completion import CompletionParams
 from greenlit.config.feedback import AiParams, HumanParams
+from greenlit.config.judging import AdaptiveParams, AnnotateParams
 from greenlit.config.rewards import RewardsParams
 from greenlit.config.scraping import SCRAPED, FetchParams, ScrapeParams
 from greenlit.config.section import Name, Section
@@ -206,6 +207,17 @@ class GenerateParams(SamplingParams):
     strategies: list[Annotated[str, Field(min_length=1)]] = []
     """Hints on how to solve a problem, one per candidate in turn: names of problems.STRATEGIES, or words of your own.
     They are not part of the prompt that is trained on."""
+    adaptive: AdaptiveParams | None = None
+    """Sample in rounds, n first, and then more where passing or failing programs are still missing; null: n, once."""
+
+    @model_validator(mode="after")
+    def _more_than_the_first_round(self) -> "GenerateParams":
+        if self.adaptive is not None and self.adaptive.max_n <= self.n:
+            raise ValueError(
+                f"adaptive.max_n must be above n = {self.n}, the samples of the first round "
+                f"(found {self.adaptive.max_n})"
+            )
+        return self
 
 
 class EvaluateParams(SamplingParams):
@@ -225,25 +237,6 @@ class EvaluateParams(SamplingParams):
         if min(self.ks) < 1 or max(self.ks) > self.n:
             raise ValueError(f"ks must lie between 1 and n = {self.n}: pass@k is undefined for n < k (found {self.ks})")
         return self
-
-
-class AnnotateParams(Section):
-    """Limits on a running candidate; baseline and evaluate judge under the same."""
-
-    timeout_s: float = Field(default=10.0, gt=0)
-    """Wall-clock backstop for one run of one candidate, in seconds; up to four times that while it really computes."""
-    cpu_factor: float = Field(default=10.0, ge=1)
-    """CPU limit as a multiple of the reference solution's CPU time."""
-    cpu_min_s: float = Field(default=0.5, gt=0)
-    """CPU limit is never below this, in seconds."""
-    cpu_max_s: float = Field(default=5.0, gt=0)
-    """CPU limit is never above this, in seconds; also the limit where there is no reference."""
-    memory_mib: int = Field(default=512, ge=64)
-    """Address space of the candidate's process, in MiB; a problem's own limit wins."""
-    output_kib: int = Field(default=1024, ge=1)
-    """What a candidate may print or return, in KiB."""
-    allow_portable: bool = False
-    """Allow the portable sandbox level: limits and a private folder, but no jail."""
 
 
 class BuildParams(Section):
@@ -333,6 +326,20 @@ class Params(Section):
                     f"fetch.reads: must be {folder}, because dataset.path is a file in it: that is how DVC knows "
                     f"that fetch comes after scrape (found {self.fetch.reads!r})"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _adaptive_sampling_judges_as_annotate(self) -> "Params":
+        adaptive = self.generate.adaptive
+        if adaptive is None:
+            return self
+        if self.dataset.name == "completion":
+            raise ValueError("generate.adaptive: completion has no tests, so that nothing passes: set it to null")
+        if unlike := adaptive.unlike(self.annotate):
+            raise ValueError(
+                f"generate.adaptive.limits: must be the same as annotate (found {unlike}); "
+                "`limits: &limits {...}` there and `annotate: *limits` below say it once"
+            )
         return self
 
     @model_validator(mode="after")

@@ -59,6 +59,7 @@ def write_markdown(
         *_changed(summary, examples),
         *_audit(summary),
         *_leaks(summary),
+        *_adaptive(summary),
         *_meaning(summary),
         *_facts(summary),
     ]
@@ -255,6 +256,27 @@ def _leaks(summary: Mapping[str, Any]) -> list[str]:
         f"shares no run of words, with another solution, is not found. audit.json names what was removed.{absent}",
         table(("checked against", "problems", "with a statement", "with a reference", "removed"), rows),
         *([table(("removed by", "problems"), removed)] if removed else []),
+    ]
+
+
+def _adaptive(summary: Mapping[str, Any]) -> list[str]:
+    """What sampling in rounds took and saved, where it was done."""
+    found = summary.get("adaptive")
+    if not found:
+        return []
+    rows = [
+        ("samples of a problem", ", ".join(f"{count} (of {of} problems)" for count, of in found["samples"].items())),
+        ("samples saved", f"{found['saved']}, against {found['max_n']} of every problem"),
+        ("done: enough pass and fail", f"{found['stopped']['enough']} problems"),
+        (f"not done after {found['max_n']}", f"{found['stopped']['max_n']} problems"),
+        ("done by other verdicts than annotate found", f"{found['stopped']['other_verdicts']} problems"),
+    ]
+    return [
+        "## generate: adaptive sampling",
+        f"{found['n']} samples of every train problem, then {found['round']} more at a time, until {found['passes']} "
+        f"unlike programs passed and {found['fails']} failed. Later samples are more often of hard problems: what the "
+        "manifest tells of pass rates is of the first round alone.",
+        table(("what", "value"), rows),
     ]
 
 

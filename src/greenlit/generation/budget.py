@@ -11,8 +11,8 @@ unfinished results, so that trying again is no way around a budget: a larger one
 
 import os
 import time
-from collections.abc import Mapping
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,6 +138,13 @@ class Budget:
         self._kept = time.monotonic()
         spent = {"tokens_asked": self.asked, "tokens_written": self.written, "seconds": round(self.seconds, 3)}
         write_json(self._file, spent)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done inside is no sampling: its minutes are not counted."""
+        before = time.monotonic()
+        yield
+        self._began += time.monotonic() - before
 
     def require(self) -> None:
         """For a backend that runs here, between two batches.

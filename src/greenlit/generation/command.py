@@ -21,6 +21,7 @@ from greenlit.generation.sample import sample
 from greenlit.jsonl import atomic_write, first_fault, read_json, write_json
 from greenlit.models import source_of, write_pointer
 from greenlit.stage.hardware import limit_threads, quiet_libraries, workers
+from greenlit.stage.stopping import Stopped
 from greenlit.stage.workspace import sha256_file
 
 MADE_FROM = "made_from.json"
@@ -47,12 +48,21 @@ class Options:
     chat: bool | None
 
 
-def generate_command(options: Options) -> None:
-    """Sample all prompts, and write the samples where they are to be.
+def generate_command(options: Options) -> int:
+    """Sample all prompts, and write the samples where they are to be; return the exit code.
 
     Raises:
         GreenlitError: a prompt, flag or model that cannot be used; the endpoint failed; the budget is used up.
     """
+    try:
+        _generate(options)
+    except Stopped as stopped:
+        print(f"stopped by {stopped.name}; the same command goes on from there", file=sys.stderr)
+        return stopped.exit_code
+    return 0
+
+
+def _generate(options: Options) -> None:
     if options.out.exists():
         raise ConfigError(f"--out: {options.out} is there already", hint="name another file, or remove this one")
     quiet_libraries()

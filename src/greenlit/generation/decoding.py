@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from greenlit.generation.forward import left_padded, next_logits
 from greenlit.generation.kv_cache import deal, keys_and_values
 from greenlit.generation.sampling import Sampler
 from greenlit.generation.stop_texts import StopTexts
@@ -66,9 +67,9 @@ def write(
     import torch
 
     with torch.inference_mode():
-        ids_P_T, mask_P_T, positions_P_T = left_padded(prompts_P, model)
+        ids_P_T, mask_P_T, positions_P_T = left_padded(prompts_P, model.pad_token, model.lm.device)
         cache = keys_and_values(model.layers)
-        logits_P_V = _next_logits(model.lm, cache, ids_P_T, mask_P_T, positions_P_T)
+        logits_P_V = next_logits(model.lm, cache, ids_P_T, mask_P_T, positions_P_T)
         dealt_B = torch.tensor(prompt_of, device=logits_P_V.device)
         width = ids_P_T.shape[1]
         rows = _Rows(mask_P_T[dealt_B], positions_P_T[dealt_B, -1:], max_new_tokens)
@@ -85,7 +86,7 @@ def write(
         with torch.inference_mode():
             if rows.open_B.mean() < _COMPACT_BELOW:
                 deal(cache, rows.compact(), width + max_new_tokens)
-            logits_B_V = _next_logits(model.lm, cache, *rows.inputs(width + step + 1))
+            logits_B_V = next_logits(model.lm, cache, *rows.inputs(width + step + 1))
 
 
 class _Rows:
@@ -141,27 +142,3 @@ class _Rows:
         last_B_1 = torch.from_numpy(self._tokens[self.places_B, self._step - 1 : self._step])
         self._position_B_1 = self._position_B_1 + 1
         return last_B_1.to(self._mask_B_T.device), self._mask_B_T[:, :width], self._position_B_1
-
-
-def left_padded(prompts_P: Sequence[list[int]], model: Model) -> tuple["Tensor", "Tensor", "Tensor"]:
-    """Token ids, attention mask and positions of the prompts."""
-    import torch
-
-    width = max(len(ids) for ids in prompts_P)
-    device = model.lm.device
-    ids_P_T = torch.tensor([[model.pad_token] * (width - len(ids)) + ids for ids in prompts_P], device=device)
-    mask_P_T = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts_P], device=device)
-    return ids_P_T, mask_P_T, (mask_P_T.cumsum(1) - 1).clamp(min=0)
-
-
-def _next_logits(lm: Any, cache: Any, ids: "Tensor", mask: "Tensor", positions: "Tensor") -> "Tensor":
-    """(B, V) logits of the token after the last one."""
-    output = lm(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    return output.logits[:, -1]

@@ -16,8 +16,9 @@ import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from greenlit.endpoints.address import OPENAI, base_url
 from greenlit.endpoints.faults import Faults
 from greenlit.endpoints.trying import Fault, refusal, wait_s
 from greenlit.errors import ConfigError, DataError, GreenlitError, WorldError
+from greenlit.generation.backend import More, no_more
 from greenlit.generation.budget import Budget
 from greenlit.generation.request import Completion, Request
 from greenlit.generation.runs import Run, runs_of
@@ -97,8 +99,8 @@ def served_name(model: Path, params: SamplingParams) -> str:
 
 
 def complete(
-    model: Path, requests: list[Request], params: SamplingParams, workers: int, *, budget: Budget
-) -> Iterator[list[Completion]]:
+    model: Path, requests: list[Request], params: SamplingParams, workers: int, more: More = no_more, *, budget: Budget
+) -> Generator[list[Completion], None, None]:
     """Yield completions as they come.
 
     Args:
@@ -110,17 +112,18 @@ def complete(
         BudgetError: the budget is used up; what was under way is yielded before.
         WorldError: no answer after many attempts.
     """
+    from anyio.from_thread import start_blocking_portal
+
     runs = list(runs_of(requests, MOST_SAMPLES))
     if not runs:
         return
-    with asyncio.Runner() as runner:
-        answers = _Asking(access(), served_name(model, params), params, budget).completions(runs)
-
-        async def following() -> list[Completion] | None:
-            return await anext(answers, None)
-
-        while (batch := runner.run(following())) is not None:
-            yield batch
+    with start_blocking_portal() as portal:  # a loop in a thread: ours may run one already, as notebooks do
+        asking = portal.call(partial(_Asking, access(), served_name(model, params), params, budget))
+        while runs:
+            answers = asking.completions(runs)
+            while (batch := portal.call(anext, answers, None)) is not None:
+                yield batch
+            runs = list(runs_of(more(), MOST_SAMPLES))
 
 
 class _Asking:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from greenlit.generation.decoding import Model, Written, left_padded
+from greenlit.generation.decoding import Model, Written
+from greenlit.generation.forward import left_padded
 from greenlit.generation.sampling import GumbelMax, Sampler
 from greenlit.generation.stop_texts import StopTexts
 
@@ -25,7 +26,7 @@ def write_by_generate(
     import torch
     from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-    ids_B_T, mask_B_T, _ = left_padded([prompts_P[place] for place in prompt_of], model)
+    ids_B_T, mask_B_T, _ = left_padded([prompts_P[place] for place in prompt_of], model.pad_token, model.lm.device)
     gumbel = GumbelMax.around(sampler, model.end_tokens)
     settings = GenerationConfig(
         max_new_tokens=max_new_tokens,

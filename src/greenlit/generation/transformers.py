@@ -8,7 +8,7 @@ the same sampler and the same batches.
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from greenlit.config import SamplingParams
 from greenlit.errors import ConfigError, DataError
 from greenlit.generation import decoding, fitting
+from greenlit.generation.backend import More, no_more
 from greenlit.generation.batches import Batch, batches
 from greenlit.generation.own_generate import write_by_generate
 from greenlit.generation.processes import in_processes
@@ -44,8 +45,8 @@ _loaded: _Loaded | None = None
 
 
 def complete(
-    model: Path | str, requests: list[Request], params: SamplingParams, workers: int
-) -> Iterator[list[Completion]]:
+    model: Path | str, requests: list[Request], params: SamplingParams, workers: int, more: More = no_more
+) -> Generator[list[Completion], None, None]:
     """Yield the completions of problems, each problem's as soon as all of it that shares a batch is finished.
 
     A batch of which all is done is left out.
@@ -61,17 +62,26 @@ def complete(
         return
     limit_threads(1)
     loaded = _load(str(model), params)
-    made = batches(requests, params, lambda prompt: prompt_ids(loaded.tokenizer, prompt))
-    left = [batch for batch in made if not all(request.done for request in batch.requests)]
-    _check_context(loaded.lm, left, params.max_new_tokens)
     if loaded.why_not is not None:
         told = f"generation: {type(loaded.lm).__name__}: by its own `generate`, which is slower: {loaded.why_not}"
         print(told, file=sys.stderr)
+    while requests:
+        yield from _all_written(loaded, str(model), requests, params, workers)
+        requests = more()
+
+
+def _all_written(
+    loaded: _Loaded, model: str, requests: list[Request], params: SamplingParams, workers: int
+) -> Iterator[list[Completion]]:
+    """The completions of one round of requests."""
+    made = batches(requests, params, lambda prompt: prompt_ids(loaded.tokenizer, prompt))
+    left = [batch for batch in made if not all(request.done for request in batch.requests)]
+    _check_context(loaded.lm, left, params.max_new_tokens)
     if loaded.lm.device.type != "cpu" or workers == 1 or len(left) == 1:
         for batch in left:
             yield from _write(batch)
         return
-    yield from in_processes(min(workers, len(left)), _start_worker, (str(model), params), _write, left)
+    yield from in_processes(min(workers, len(left)), _start_worker, (model, params), _write, left)
 
 
 def _load(model: str, params: SamplingParams) -> _Loaded:

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from multiprocessing import connection, get_context
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from greenlit.config import SamplingParams
 from greenlit.config.machine import VLLM_CPU, WHY, has_cuda
 from greenlit.errors import ConfigError, GreenlitError, WorldError
+from greenlit.generation.backend import More, no_more
 from greenlit.generation.request import Completion, Request
 from greenlit.generation.runs import Run, runs_of
 from greenlit.stage.entry import end_with_parent
@@ -41,7 +42,9 @@ _MAX_RANK = (8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks of adapters that vLLM makes room for."""
 
 
-def complete(model: Path, requests: list[Request], params: SamplingParams, workers: int) -> Iterator[list[Completion]]:
+def complete(
+    model: Path, requests: list[Request], params: SamplingParams, workers: int, more: More = no_more
+) -> Generator[list[Completion], None, None]:
     """Yield the completions of one chunk after the other.
 
     Args:
@@ -59,7 +62,9 @@ def complete(model: Path, requests: list[Request], params: SamplingParams, worke
     engines = _Engines(model, params)
     try:
         engines.wait_until_ready()
-        yield from engines.completions(chunks)
+        while chunks:
+            yield from engines.completions(chunks)
+            chunks = _chunks(list(runs_of(more())), CHUNK * params.vllm.max_num_seqs)
     finally:
         engines.close()
 

@@ -13,9 +13,12 @@ from greenlit.errors import ConfigError, DataError
 from greenlit.execution.intake import ProblemIndex, program_of, task_id_of
 from greenlit.jsonl import read_json_lines
 from greenlit.problems.adapters import ADAPTERS
+from greenlit.problems.benchmarks import DRAWN
 from greenlit.problems.files import read_problems
 from greenlit.problems.records import Dropped
 from greenlit.types import Problem
+
+_TRAINED_ON = ("train", "validation", None)
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def read_problem_file(path: Path) -> ProblemIndex:
 def read_dataset(name: str, path: Path | None) -> ProblemIndex:
     """All problems of a dataset, whatever their split; from a local file, or from where the dataset lives.
 
-    Records that give no problem are counted on stderr.
+    Records that give no problem are counted on stderr; so are problems that others train on.
 
     Raises:
         ConfigError: no such dataset or file.
@@ -62,17 +65,33 @@ def read_dataset(name: str, path: Path | None) -> ProblemIndex:
     with tempfile.TemporaryDirectory(prefix="greenlit-grade-") as folder:
         adapter.fetch(params, Path(folder))
         dropped: Counter[str] = Counter()
-        index = ProblemIndex(_kept(adapter.load(Path(folder), params, Limits(), 0), dropped))
+        splits: Counter[str | None] = Counter()
+        index = ProblemIndex(_kept(adapter.load(Path(folder), params, Limits(), 0), dropped, splits))
+    if name not in DRAWN:
+        _warn_of_other_splits(name, splits)
     for reason, count in sorted(dropped.items()):
         print(f"warning: {name}: {count} records left out: {reason}", file=sys.stderr)
     return index
 
 
-def _kept(made: Iterable[Problem | Dropped], dropped: Counter[str]) -> Iterator[Problem]:
+def _warn_of_other_splits(name: str, splits: Counter[str | None]) -> None:
+    """Of a dataset with splits of its own, what is not in test is there to be trained on."""
+    others = splits.total() - splits["test"]
+    if others:
+        told = ", ".join(f"{splits[split]} {split or 'examples for prompts'}" for split in _TRAINED_ON if splits[split])
+        print(
+            f"warning: {name}: {others} of {splits.total()} problems are not of its test split ({told}): figures of a "
+            "model that learnt from them say little",
+            file=sys.stderr,
+        )
+
+
+def _kept(made: Iterable[Problem | Dropped], dropped: Counter[str], splits: Counter[str | None]) -> Iterator[Problem]:
     for one in made:
         if isinstance(one, Dropped):
             dropped[one.reason] += 1
         else:
+            splits[one.split] += 1
             yield one
 
 

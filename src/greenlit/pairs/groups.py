@@ -1,7 +1,7 @@
 """The annotated candidates, one problem after the other, each where it belongs and only once."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from greenlit.errors import DataError, MismatchError
@@ -59,3 +59,8 @@ def with_prompts(
                 f"{path}: {problem.task_id}: sampled with another prompt than this one's", hint="dvc repro generate"
             )
         yield problem, prompt, rows
+
+
+def first_round(rows: Iterable[Annotated]) -> list[Annotated]:
+    """The candidates that were sampled whatever became of others; all where there were no rounds."""
+    return [row for row in rows if not row.round]

@@ -8,6 +8,7 @@ from typing import Any
 
 from greenlit.errors import DataError
 from greenlit.evaluation.pass_at_k import pass_at_k_P
+from greenlit.pairs.groups import first_round
 from greenlit.stage.workspace import sha256_file
 from greenlit.types import FORMAT_VERSION, Annotated, Kind, Pair
 
@@ -24,6 +25,8 @@ class Counts:
         self.verdicts: Counter[str] = Counter()
         self.truncated = 0
         self.pass_counts: list[tuple[int, int]] = []
+        """Graded and passing candidates of each problem: of its first round, so that they are of a random sample."""
+        self._graded = self._passing = 0
         self.pairs_per_problem: list[int] = []
         self.reasons: Counter[str] = Counter()
         self.others = 0
@@ -38,9 +41,12 @@ class Counts:
         self.candidates += len(rows)
         self.verdicts.update(row.verdict for row in rows)
         self.truncated += sum(row.finish_reason == "length" for row in rows)
-        self.diversity.add(rows)
-        graded = [row for row in rows if row.passed is not None]
+        first = first_round(rows)
+        self.diversity.add(first)
+        graded = [row for row in first if row.passed is not None]
         self.pass_counts.append((len(graded), sum(row.passed is True for row in graded)))
+        self._graded += sum(row.passed is not None for row in rows)
+        self._passing += sum(row.passed is True for row in rows)
         matches = [row.match for row in rows if row.match is not None]
         self.similarities.extend(match.edit_similarity for match in matches)
         self.exact += sum(match.exact for match in matches)
@@ -80,11 +86,10 @@ class Counts:
                 f"itself ({told}; {self.truncated} truncated)\nhint: sample more (generate.n), raise "
                 "generate.max_new_tokens if many are truncated, or lower build.margin"
             )
-        graded, passing = (sum(counts) for counts in zip(*self.pass_counts, strict=True))
-        if not passing:
+        if not self._passing:
             why = "no candidate passes, so that neither DPO nor SFT has anything to learn from"
             then = "sample more (generate.n), start from a stronger model, or give easier problems"
-        elif passing == graded:
+        elif self._passing == self._graded:
             why = "all candidates pass, so that DPO has nothing to learn from (SFT may)"
             then = "give harder problems, or raise generate.temperature"
         else:
@@ -150,7 +155,8 @@ def figures(made: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def manifest(counts: Counts, settings: dict[str, Any], inputs: dict[str, Path], sandbox_level: str) -> dict[str, Any]:
-    """The manifest as a JSON-able dict; pass@k is of the train split, over shown and reward tests.
+    """The manifest as a JSON-able dict; pass@k is of the train split, over shown and reward tests, of the candidates
+    that every problem has: with adaptive sampling those of the first round (see `rounds`).
 
     Without tests there is none, and what counts passing candidates is null.
     """

@@ -10,6 +10,7 @@ ran out of tokens takes no part, unless its block had ended before.
 
 from collections.abc import Iterable, Sequence
 
+from greenlit.pairs.groups import first_round
 from greenlit.types import Annotated, Best, Metrics, NBest, Problem
 
 
@@ -99,15 +100,17 @@ def n_best(
         passing, failing = [row for row in by_reward(problem, rows, chat) if _reward(row) >= least_reward], []
     else:
         passing, failing = ranked(rows)
+    first = first_round(rows)
+    of_first = (passing, failing) if len(first) == len(rows) else ranked(first)
     return NBest(
         id=problem.task_id,
         entry_point=problem.entry_point,
         prompt=prompt,
         best_list=[*shown_by_people, *(_entry(problem, row, chat) for row in [*passing[:passes], *failing[:fails]])],
-        num_pass=sum(row.passed is True for row in rows) if problem.tests else None,
-        num_uniq=len(passing),
-        num_fail=sum(row.passed is False for row in rows) if problem.tests else None,
-        fail_uniq=len(failing),
+        num_pass=sum(row.passed is True for row in first) if problem.tests else None,
+        num_uniq=len(of_first[0]),
+        num_fail=sum(row.passed is False for row in first) if problem.tests else None,
+        fail_uniq=len(of_first[1]),
     )
 
 

@@ -7,6 +7,7 @@ Where problems have no tests, the completion with the higher reward is preferred
 largest differences first.
 """
 
+import itertools
 import math
 import random
 from collections import Counter
@@ -104,10 +105,15 @@ def _spread(passing: list[Annotated], failing: list[Annotated], most: int) -> li
 
 
 def shuffle_verdicts(rows: list[Annotated], seed: int) -> list[Annotated]:
-    """Placebo: deal the verdicts of one problem's candidates out among them at random.
+    """Placebo: deal the verdicts of one problem's candidates out among them at random, in each round by itself.
 
     Pass rates stay as they are; what a program is no longer says anything about its verdict.
     """
-    verdicts = [{field: getattr(row, field) for field in VERDICT_FIELDS} for row in rows]
-    random.Random(f"{seed}\0{rows[0].task_id}" if rows else seed).shuffle(verdicts)
-    return [row.model_copy(update=verdict) for row, verdict in zip(rows, verdicts, strict=True)]
+    found: list[Annotated] = []
+    for number, group in itertools.groupby(rows, key=lambda row: row.round or 0):
+        dealt = list(group)
+        verdicts = [{field: getattr(row, field) for field in VERDICT_FIELDS} for row in dealt]
+        place = f"{seed}\0{dealt[0].task_id}" + (f"\0{number}" if number else "")
+        random.Random(place).shuffle(verdicts)
+        found += [row.model_copy(update=verdict) for row, verdict in zip(dealt, verdicts, strict=True)]
+    return found

@@ -28,6 +28,8 @@ class Sample:
     """The model was asked by messages."""
     reference_cpu_s: tuple[float, ...] = ()
     """CPU seconds of each run of the problem's reference under the same tests; empty where nobody asked for them."""
+    chosen: bool = False
+    """Of a later round of adaptive sampling: it was sampled because of others' verdicts, and so is in no mean."""
 
     @property
     def passed(self) -> bool | None:

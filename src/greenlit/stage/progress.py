@@ -42,6 +42,24 @@ class Progress:
             self._last_line = now
             self._print_line(now)
 
+    def grow(self, count: int) -> None:
+        """Say that there is more to do than was thought."""
+        self.total += count
+        if self._bar is not None:
+            self._bar.update(self._task, total=self.total)
+
+    @contextmanager
+    def part(self, label: str, total: int, unit: str) -> Iterator["Progress"]:
+        """A count of its own for what is done in between; on a terminal in a line below this one."""
+        inner = Progress(label, total, unit)
+        if self._bar is None:
+            yield inner
+            inner.finish()
+            return
+        inner._bar, inner._task = self._bar, self._bar.add_task(label, total=total, unit=unit, rates="")
+        yield inner
+        self._bar.remove_task(inner._task)
+
     def finish(self) -> None:
         """Say how it ended, unless that was said already or it took no time worth telling."""
         now = time.monotonic()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlit.config import PpoParams
 from greenlit.errors import DataError
+from greenlit.generation.forward import left_padded, next_logits
 from greenlit.generation.sampling import candidate_stream, keep_likeliest
 
 if TYPE_CHECKING:
@@ -48,10 +49,10 @@ def sample(
     from transformers import DynamicCache
 
     copies = len(uniform_B_T) // len(prompts_P)
-    ids_P_L, mask_P_L = _left_padded(prompts_P, pad, lm.device)
+    ids_P_L, mask_P_L, positions_P_L = left_padded(prompts_P, pad, lm.device)
     cache = DynamicCache(config=lm.config)
     with torch.inference_mode():
-        logits_P_V = _next_logits(lm, cache, ids_P_L, mask_P_L, (mask_P_L.cumsum(1) - 1).clamp(min=0))
+        logits_P_V = next_logits(lm, cache, ids_P_L, mask_P_L, positions_P_L)
         cache.batch_repeat_interleave(copies)
         rows = _Rows(mask_P_L.repeat_interleave(copies, 0), uniform_B_T.to(lm.device), ends, pad)
         logits_B_V = logits_P_V.repeat_interleave(copies, 0)
@@ -63,7 +64,7 @@ def sample(
             kept = rows.compact()
             if kept is not None:
                 cache.batch_select_indices(kept)
-            logits_B_V = _next_logits(lm, cache, *rows.inputs())
+            logits_B_V = next_logits(lm, cache, *rows.inputs())
 
 
 class _Rows:
@@ -118,19 +119,6 @@ class _Rows:
         return [row[:length] for row, length in zip(self._tokens.tolist(), lengths, strict=True)]
 
 
-def _next_logits(lm: Any, cache: Any, ids: "Tensor", mask: "Tensor", positions: "Tensor") -> "Tensor":
-    """(B, V) logits of the token after the last one."""
-    output = lm(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    return output.logits[:, -1]
-
-
 def _drawn(logits_B_V: "Tensor", uniform_B: "Tensor", params: PpoParams) -> "Tensor":
     """A token per row: the first whose cumulated probability exceeds the row's number."""
     import torch
@@ -146,12 +134,3 @@ def _drawn(logits_B_V: "Tensor", uniform_B: "Tensor", params: PpoParams) -> "Ten
     return torch.searchsorted(cumulated_B_V, uniform_B[:, None] * total_B_1, right=True)[:, 0].clamp(
         max=logits_B_V.shape[1] - 1
     )
-
-
-def _left_padded(prompts_P: Sequence[list[int]], pad: int, device: Any) -> tuple["Tensor", "Tensor"]:
-    import torch
-
-    width = max(len(ids) for ids in prompts_P)
-    ids_P_L = torch.tensor([[pad] * (width - len(ids)) + ids for ids in prompts_P], device=device)
-    mask_P_L = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts_P], device=device)
-    return ids_P_L, mask_P_L
