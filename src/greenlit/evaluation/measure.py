@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from greenlit.cluster.judging import judge_of_stage
 from greenlit.config import EvaluateParams, Params
 from greenlit.errors import ConfigError
 from greenlit.evaluation.summary import evaluation_document, summarise
 from greenlit.execution.cache import VerdictCache
-from greenlit.execution.untested import judge_for
 from greenlit.generation.sample import sample
 from greenlit.grading import annotate
 from greenlit.jsonl import read_rows, write_json, write_rows
@@ -57,7 +57,7 @@ def measure(model: Path, params: Params, paths: Paths, method: str | None) -> di
             workers=workers(),
             label=label,
         )
-        with judge_for(kind, params.annotate, workers()) as judge, VerdictCache() as cache:
+        with judge_of_stage(kind, params.annotate, workers()) as judge, VerdictCache() as cache:
             print(judge.banner, file=sys.stderr)
             for split in splits:
                 count = len(problems[split]) * (params.evaluate.n + 1)
