@@ -3,30 +3,26 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
 import ray_cluster
 from ray_cluster import SECRET, members, wait_until
 
-from greenlit.cluster import session
 from greenlit.cluster.crew import TRIES
 from greenlit.cluster.judging import ClusterJudge, judge_of_stage
 from greenlit.cluster.sampling import on_cluster
 from greenlit.config import AnnotateParams, GenerateParams
-from greenlit.errors import ConfigError, GreenlitError, SandboxError, WorldError
+from greenlit.errors import ConfigError, WorldError
 from greenlit.execution.judges import Judge
 from greenlit.execution.untested import Untested
 from greenlit.generation.sample import sample
 from greenlit.grading import annotate
-from greenlit.jsonl import to_line, write_rows
+from greenlit.jsonl import to_line
 from greenlit.stage.progress import progress
 from greenlit.types import AssertTest, Candidate, Problem
 
@@ -240,3 +236,69 @@ def wrong(piece: int) -> Iterator[int]:
     """Work with a mistake."""
     raise AssertionError("of our own")
     yield piece
+
+
+PROMPTS = "".join(json.dumps({"task_id": one.task_id, "prompt": one.prompt}) + "\n" for one in PROBLEMS)
+
+
+def generate(folder: Path, model: Path, **variables: str) -> subprocess.Popen:
+    """`greenlit generate`, long enough to be ended in the middle."""
+    (folder / "prompts.jsonl").write_text(PROMPTS)
+    options = ["--prompts", "prompts.jsonl", "--model", str(model), "--out", "out.jsonl", "-n", "40", "--seed", "5"]
+    sizes = ["--max-new-tokens", "64", "--batch-size", "20"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "greenlit.cli", "generate", *options, *sizes],
+        cwd=folder, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "GREENLIT_WORKERS": "2", **variables},
+    )  # fmt: skip
+
+
+def rows_in(folder: Path) -> int:
+    file = folder / "out.jsonl.partial/candidates.jsonl"
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def test_a_driver_stopped_then_killed_leaves_nobody_and_goes_on_anywhere(cluster, tiny_model, tmp_path) -> None:
+    folder, whole = tmp_path / "ray", tmp_path / "local"
+    folder.mkdir()
+    whole.mkdir()
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGKILL, -9)):
+        before = rows_in(folder)
+        driver = generate(folder, tiny_model, RAY_ADDRESS=cluster)
+        wait_until(lambda before=before: rows_in(folder) > before, 60, "nothing was sampled")
+        driver.send_signal(number)
+        assert driver.wait(20) == code, driver.stderr.read()
+        wait_until(lambda: not members("Sampler"), 20, "members outlived their driver")
+        assert 0 < rows_in(folder) < 40 * len(PROBLEMS)
+        if number == signal.SIGTERM:
+            assert "stopped by SIGTERM" in driver.stderr.read()
+    ended = generate(folder, tiny_model)  # goes on without the cluster
+    assert ended.wait(120) == 0, ended.stderr.read()
+    alone = generate(whole, tiny_model)
+    assert alone.wait(120) == 0, alone.stderr.read()
+    assert (folder / "out.jsonl").read_bytes() == (whole / "out.jsonl").read_bytes()
+
+
+def test_doctor_tells_of_the_cluster_and_the_level_of_every_node(on_ray, monkeypatch) -> None:
+    from greenlit.doctor.cluster import cluster
+
+    lines = list(cluster())
+    assert [line.name for line in lines[:2]] == ["address", "workers"]
+    assert "2 nodes, 2 CPUs" in lines[0].value
+    with Judge(LIMITS, 1) as judge:
+        assert [judge.level in line.value for line in lines[2:]] == [True, True]
+    assert all(line.name.startswith("node ") for line in lines[2:])
+
+
+def test_another_version_of_ray_is_told(cluster, tmp_path) -> None:
+    program = (
+        "import ray; ray.__version__ = '1.0.0'\nfrom greenlit.cluster.session import connect\n"
+        "from greenlit.stage.entry import exit_cleanly\nexit_cleanly(connect)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "RAY_ADDRESS": cluster},
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    for word in ("error: RAY_ADDRESS", "ersion mismatch", "1.0.0", "requirements.lock"):
+        assert word in done.stderr

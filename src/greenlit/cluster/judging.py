@@ -105,7 +105,7 @@ class ClusterJudge(AbstractContextManager):
         """
         self.params = params
         self._earns = earns
-        self._stated = os.environ.get(_SANDBOX) or None
+        self._stated = stated_level()
         self.level = _level_here(params, self._stated)
         self._cluster = session.connect()
         self.workers = session.most_workers(self._cluster, 0.0)
@@ -164,6 +164,11 @@ class ClusterJudge(AbstractContextManager):
         if place.node not in self._reported:
             self._reported.add(place.node)
             print(f"node {place.node}: sandbox level {level} ({'; '.join(notes)})", file=sys.stderr)
+
+
+def stated_level() -> str | None:
+    """The level that the user asks for; None: the best that works."""
+    return os.environ.get(_SANDBOX) or None
 
 
 def _level_here(params: AnnotateParams, stated: str | None) -> str:
