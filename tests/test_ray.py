@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -135,7 +134,7 @@ def test_verdicts_are_the_same_bytes_also_when_a_worker_is_killed(on_ray, monkey
     from greenlit.cluster import judging
 
     here = annotated(Judge(LIMITS, 2))
-    monkeypatch.setattr(judging, "PROGRAMS", 4)
+    monkeypatch.setattr(judging, "PROGRAMS", 1)
     kill = iter([True])
 
     def killing() -> Iterator[tuple[Problem, str]]:
@@ -163,27 +162,21 @@ def killing_free() -> Iterator[tuple[Problem, str]]:
     return ((by_id[row.task_id], row.solution) for row in candidates())
 
 
-def test_no_secret_of_the_driver_reaches_a_worker_or_a_candidate(on_ray) -> None:
+def test_no_secret_of_the_driver_reaches_a_worker_or_a_candidate(on_ray, monkeypatch) -> None:
+    from greenlit.cluster import judging
+
     looks = (
         "import os\ndef f(x):\n    found = [dict(os.environ)]\n"
         "    for pid in os.listdir('/proc') if os.path.isdir('/proc') else []:\n"
         "        try: found.append(open(f'/proc/{pid}/environ').read())\n"
         "        except OSError: pass\n    return str(found)\n"
     )
-    judge = ClusterJudge(LIMITS)
-    seen: list[bytes] = []
-
-    def jobs() -> Iterator[tuple[Problem, str]]:
-        for _ in range(70):
-            yield PROBLEMS[0], looks
-        yield PROBLEMS[1], looks
-        wait_until(lambda: members("Grader"), 30, "no grader came")
-        for process in members("Grader"):
-            with suppress(OSError):
-                seen.append(Path(f"/proc/{process.pid}/environ").read_bytes())
-        yield PROBLEMS[1], looks
-
-    errors = [found.error or "" for found in judge.judge_all(jobs())]
+    monkeypatch.setattr(judging, "PROGRAMS", 1)
+    errors, seen = [], []
+    for found in ClusterJudge(LIMITS).judge_all((problem, looks) for problem in PROBLEMS):
+        errors.append(found.error or "")
+        if not seen:
+            seen = [Path(f"/proc/{process.pid}/environ").read_bytes() for process in members("Grader")]
     assert all("got" in error for error in errors)
     assert seen
     assert not [text for text in (*map(str.encode, errors), *seen) if SECRET.encode() in text]

@@ -156,3 +156,22 @@ def test_shards_are_whole_problems_in_the_order_given() -> None:
     homes = [{problem.task_id for problem, _ in piece} for piece in shards]
     assert all(not a & b for a, b in itertools.pairwise(homes))
     assert list(_shards([])) == []
+
+
+def test_nodes_that_compute_with_something_else_are_warned_of_and_noted(monkeypatch, capsys) -> None:
+    from greenlit.cluster import crew
+    from greenlit.cluster.member import Place, code_version
+    from greenlit.stage.hardware import facts
+
+    monkeypatch.setattr(crew, "_unlike", {})
+    monkeypatch.setattr(crew.Crew, "__init__", lambda self: None)
+    one = crew.Crew()
+    one._told = set()
+    one._compare(Place("a 1", "a", 1, code_version(), facts()))
+    assert crew.nodes_unlike_here() == []
+    there = {**facts(), "processor": "another", "packages": {**facts()["packages"], "torch": "1.0"}}
+    one._compare(Place("b 2", "b", 1, code_version(), there))
+    assert crew.nodes_unlike_here() == [there]
+    assert "node b 2: processor another (here" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="node c 3: runs another version of Greenlit's code"):
+        one._compare(Place("c 3", "c", 1, "other", facts()))

@@ -23,10 +23,23 @@ TRIES = 3
 _LOOK_EVERY_S = 1.0
 """So that a signal is heard, and a place that never comes is noticed."""
 _DECIDING = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
-"""Packages whose versions can change what is sampled."""
+"""Packages whose versions can change what is sampled, beside the processor."""
+
+_unlike: dict[str, dict[str, Any]] = {}
+"""Facts of machines that worked for this process, and compute with something else than this one."""
 
 Opening = Callable[[Any, Place], Generator[Any, Any, None]]
 """(actor, its place) -> the calls that make it ready, each with what it answered."""
+
+
+def nodes_unlike_here() -> list[dict[str, Any]]:
+    """For manifests: what the nodes that worked for this process compute with, where that can change a result."""
+    return [_unlike[machine] for machine in sorted(_unlike)]
+
+
+def _deciding(facts: dict[str, Any]) -> dict[str, Any]:
+    packages = {name: facts["packages"][name] for name in _DECIDING}
+    return {"processor": facts["processor"], "gpus": facts["gpus"], **packages}
 
 
 @dataclass
@@ -199,10 +212,12 @@ class Crew:
                 f"node {place.node}: runs another version of Greenlit's code",
                 hint="Ray was started by this process without it: call greenlit first, or install it on the nodes",
             )
-        here, there = facts()["packages"], place.facts["packages"]
-        unlike = [f"{name} {there[name]} (here {here[name]})" for name in _DECIDING if there[name] != here[name]]
-        if unlike:
-            print(f"warning: node {place.node}: {', '.join(unlike)}: results may differ", file=sys.stderr)
+        here, there = _deciding(facts()), _deciding(place.facts)
+        if here == there:
+            return
+        _unlike[place.machine] = place.facts
+        unlike = [f"{name} {there[name]} (here {here[name]})" for name in here if there[name] != here[name]]
+        print(f"warning: node {place.node}: {', '.join(unlike)}: results may differ", file=sys.stderr)
 
     def _lost(self, hand: _Hand, fault: Exception) -> None:
         """A member died: what it had is for others."""

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from greenlit.cluster.crew import nodes_unlike_here
 from greenlit.cluster.judging import judge_of_stage
 from greenlit.config import EvaluateParams, Params
 from greenlit.errors import ConfigError
@@ -73,6 +74,8 @@ def measure(model: Path, params: Params, paths: Paths, method: str | None) -> di
         params.seed,
     )
     document["made_with"] = made_with(params.seed)
+    if nodes := nodes_unlike_here():
+        document["made_with"]["nodes"] = nodes
     write_json(paths.evaluation(method), document)
     return document
 
