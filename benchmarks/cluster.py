@@ -3,9 +3,9 @@
     python benchmarks/cluster.py [--problems 100] [--n 8] [--rounds 3] [--json OUT]
 
 Run it in the project's folder after `dvc repro base prepare`. Without RAY_ADDRESS it starts a cluster of two nodes with
-one CPU each on this machine, which compares two processes with two workers. Every round samples n completions of each train
-problem and judges them, first locally, then on Ray, and requires the same bytes. Times are of the wall, start of the
-workers included (a Python with torch on each node, every time); the ratio within a round is the overhead.
+one CPU each on this machine, which compares two processes with two workers. Every round samples n completions of each
+train problem and judges them, first locally, then on Ray, and requires the same bytes. Times are of the wall, start of
+the workers included (a Python with torch on each node, every time); the ratio within a round is the overhead.
 """
 
 import argparse

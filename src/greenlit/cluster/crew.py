@@ -122,12 +122,9 @@ class Crew:
 
     def close(self) -> None:
         """End the members, at once."""
-        import ray
-
         hands, self._hands = self._hands, []
         for hand in hands:
-            with suppress(Exception):  # ray raises many things where the cluster is gone, and so is the member then
-                ray.kill(hand.actor, no_restart=True)
+            _end(hand)
 
     def _staff(self) -> None:
         """A member for every shard that none would take, as far as allowed."""
@@ -221,11 +218,8 @@ class Crew:
 
     def _lost(self, hand: _Hand, fault: Exception) -> None:
         """A member died: what it had is for others."""
-        import ray
-
         self._hands.remove(hand)
-        with suppress(Exception):
-            ray.kill(hand.actor, no_restart=True)
+        _end(hand)
         where, why = hand.place.node if hand.place else "unknown", first_line(fault)
         print(f"warning: node {where}: a worker died ({why}); trying again", file=sys.stderr)
         shards = [shard for _, shard in hand.shards]
@@ -250,6 +244,13 @@ class Crew:
                 f"the cluster had no place for a worker in {patience_s:g} s ({session.WAIT_S})",
                 hint=f"`ray status` says what uses it; {GO_ON}",
             )
+
+
+def _end(hand: _Hand) -> None:
+    import ray
+
+    with suppress(Exception):  # Ray raises many things where the cluster is gone, and the member with it
+        ray.kill(hand.actor, no_restart=True)
 
 
 def _ours(fault: Any, place: Place | None) -> BaseException:
