@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from greenlit.cluster.judging import judge_of_stage
 from greenlit.config import AnnotateParams, RewardsParams, load_params
 from greenlit.execution.cache import VerdictCache
 from greenlit.execution.cheats.gate import refuse_forgeable
-from greenlit.execution.untested import judge_for
 from greenlit.grading import annotate, timing
 from greenlit.jsonl import atomic_writes, read_lines, read_rows, to_line
 from greenlit.paths import Paths
@@ -67,7 +67,7 @@ def run(
             faults.update(one.faults)
         return found
 
-    with judge_for(kind, params, workers()) as judge:
+    with judge_of_stage(kind, params, workers(), earns=True) as judge:
         print(judge.banner, file=sys.stderr)
         refuse_forgeable(judge)
         with (

@@ -28,6 +28,7 @@ HEAVY = (
     "dvc",
     "vllm",
     "sagemaker",
+    "ray",
     "matplotlib",
 )
 DVC = read_yaml(ROOT / "dvc.yaml")

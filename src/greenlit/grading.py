@@ -6,9 +6,7 @@ from typing import Any
 
 from greenlit.errors import MismatchError
 from greenlit.execution.cache import VerdictCache, judged
-from greenlit.execution.judgement import Judgement
-from greenlit.execution.judges import Judge
-from greenlit.execution.untested import Untested
+from greenlit.execution.judgement import AnyJudge, Judgement
 from greenlit.jsonl import shortened
 from greenlit.problems.prompts import prompt_hash, render
 from greenlit.program_metrics import novelties, program_metrics
@@ -28,7 +26,7 @@ RATED_TOGETHER = 256
 def annotate(
     problems: Mapping[str, Problem],
     candidates: Iterable[Candidate],
-    judge: Judge | Untested,
+    judge: AnyJudge,
     bar: Progress,
     cache: VerdictCache | None = None,
     rate: Rate = rated_by_tests,

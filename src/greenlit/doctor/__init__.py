@@ -5,7 +5,7 @@ to do. Nothing heavy is imported: versions come from the packages' metadata, tor
 """
 
 from greenlit.config import AnnotateParams
-from greenlit.doctor import generation, installation, machine, sandbox, trackers
+from greenlit.doctor import cluster, generation, installation, machine, sandbox, trackers
 from greenlit.doctor.lines import Report, read_params, show
 
 __all__ = ["examine", "show"]
@@ -19,6 +19,7 @@ def examine(cheats: bool = True) -> Report:
         *machine.machine(),
         *machine.gpu(),
         *generation.generation(),
+        *cluster.cluster(),
         *trackers.trackers(),
     ]
     params, _ = read_params()

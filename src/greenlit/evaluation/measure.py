@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from greenlit.cluster.crew import nodes_unlike_here
+from greenlit.cluster.judging import judge_of_stage
 from greenlit.config import EvaluateParams, Params
 from greenlit.errors import ConfigError
 from greenlit.evaluation.summary import evaluation_document, summarise
 from greenlit.execution.cache import VerdictCache
 from greenlit.execution.cheats.gate import refuse_forgeable
-from greenlit.execution.untested import judge_for
 from greenlit.generation.sample import sample
 from greenlit.grading import annotate
 from greenlit.jsonl import read_rows, write_json, write_rows
@@ -58,7 +59,7 @@ def measure(model: Path, params: Params, paths: Paths, method: str | None) -> di
             workers=workers(),
             label=label,
         )
-        with judge_for(kind, params.annotate, workers()) as judge, VerdictCache() as cache:
+        with judge_of_stage(kind, params.annotate, workers(), earns=True) as judge, VerdictCache() as cache:
             print(judge.banner, file=sys.stderr)
             stopped = refuse_forgeable(judge)
             for split in splits:
@@ -77,6 +78,8 @@ def measure(model: Path, params: Params, paths: Paths, method: str | None) -> di
     document["cheats_stopped"] = stopped
     document["problems_sha256"] = {split: sha256_file(file) for split, file in zip(splits, files, strict=True)}
     document["made_with"] = made_with(params.seed)
+    if nodes := nodes_unlike_here():
+        document["made_with"]["nodes"] = nodes
     write_json(paths.evaluation(method), document)
     return document
 

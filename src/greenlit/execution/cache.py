@@ -30,8 +30,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from greenlit.config import AnnotateParams
-from greenlit.execution.judgement import Judgement, TestResult
-from greenlit.execution.judges import Judge
+from greenlit.execution.judgement import AnyJudge, Judgement, TestResult
 from greenlit.execution.untested import Untested
 from greenlit.stage.workspace import WORK, sha256_tree
 from greenlit.types import Problem
@@ -151,9 +150,7 @@ class VerdictCache(AbstractContextManager):
             self._file = None
 
 
-def judged(
-    judge: Judge | Untested, jobs: Iterable[tuple[Problem, str]], cache: VerdictCache | None
-) -> Iterator[Judgement]:
+def judged(judge: AnyJudge, jobs: Iterable[tuple[Problem, str]], cache: VerdictCache | None) -> Iterator[Judgement]:
     """As `judge.judge_all`, but only what the cache does not know is run; without a cache, everything.
 
     Of problems without tests nothing is run, and nothing kept.

@@ -4,10 +4,11 @@ A test is passed, failed, or None where nothing could be found out; so is the wh
 """
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Protocol, get_args
 
+from greenlit.config import AnnotateParams
 from greenlit.execution.pool import TRIES
 from greenlit.types import Problem, Role, Verdict
 
@@ -42,6 +43,17 @@ class Judgement:
     wall_s: float | None
     level: str
     tests: tuple[TestResult, ...] = ()
+
+
+class AnyJudge(Protocol):
+    """What answers: a judge of this machine or of a cluster, or `Untested` where nothing is run."""
+
+    params: AnnotateParams
+    level: str
+
+    def judge_all(self, jobs: Iterable[tuple[Problem, str]]) -> Iterator[Judgement]:
+        """Judgements in the order of the jobs."""
+        ...
 
 
 def judgement_of(problem: Problem, answer: dict[str, Any] | None, level: str) -> Judgement:

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 
+from greenlit.cluster.judging import judge_of_stage
 from greenlit.config import AdaptiveParams
 from greenlit.errors import ConfigError
 from greenlit.execution.cache import VerdictCache, judged
 from greenlit.execution.cheats.gate import refuse_forgeable
-from greenlit.execution.judges import Judge
 from greenlit.generation.rounds import GoOn, RowsOf
 from greenlit.problems.files import kind_of
 from greenlit.program_metrics import ast_hash
@@ -35,7 +35,7 @@ def by_execution(params: AdaptiveParams, problems: Sequence[Problem], workers: i
             "generate.adaptive: these problems have no tests, so that nothing passes or fails",
             hint="adaptive: null samples n completions of each",
         )
-    with Judge(params.limits, 1) as judge:  # not after an hour of sampling
+    with judge_of_stage("program", params.limits, 1, earns=True) as judge:  # not after an hour of sampling
         print(judge.banner, file=sys.stderr)
         refuse_forgeable(judge)
     return partial(_not_done, params, workers)
@@ -49,7 +49,7 @@ def _not_done(
     for_judge, for_us = itertools.tee(rows)
     going_on = []
     with (
-        Judge(params.limits, workers) as judge,
+        judge_of_stage("program", params.limits, workers, earns=True) as judge,
         VerdictCache() as cache,
         bar.part(f"verdicts of round {number}", len(problems), "problems") as done,
     ):

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from greenlit.cluster import session
+from greenlit.cluster.sampling import on_cluster
 from greenlit.config import SamplingParams
 from greenlit.errors import ConfigError, DataError
 from greenlit.generation import decoding, fitting
@@ -23,7 +25,7 @@ from greenlit.generation.processes import in_processes
 from greenlit.generation.request import Completion, Request
 from greenlit.generation.sampling import Sampler, candidate_stream
 from greenlit.generation.stop_texts import StopTexts
-from greenlit.models import load_model, load_tokenizer
+from greenlit.models import is_adapter, load_model, load_tokenizer, start_of
 from greenlit.problems.prompts import prompt_ids
 from greenlit.stage.hardware import limit_threads, quiet_libraries
 
@@ -61,6 +63,11 @@ def complete(
     if all(request.done for request in requests):
         return
     limit_threads(1)
+    if session.wanted():
+        while requests:
+            yield from _complete_on_cluster(Path(model), requests, params)
+            requests = more()
+        return
     loaded = _load(str(model), params)
     if loaded.why_not is not None:
         told = f"generation: {type(loaded.lm).__name__}: by its own `generate`, which is slower: {loaded.why_not}"
@@ -76,12 +83,25 @@ def _all_written(
     """The completions of one round of requests."""
     made = batches(requests, params, lambda prompt: prompt_ids(loaded.tokenizer, prompt))
     left = [batch for batch in made if not all(request.done for request in batch.requests)]
-    _check_context(loaded.lm, left, params.max_new_tokens)
+    _check_context(loaded.lm.config, left, params.max_new_tokens)
     if loaded.lm.device.type != "cpu" or workers == 1 or len(left) == 1:
         for batch in left:
             yield from _write(batch)
         return
     yield from in_processes(min(workers, len(left)), _start_worker, (model, params), _write, left)
+
+
+def _complete_on_cluster(model: Path, requests: list[Request], params: SamplingParams) -> Iterator[list[Completion]]:
+    """The same batches, written by workers on the cluster; here no weights are loaded."""
+    from transformers import AutoConfig
+
+    quiet_libraries()
+    tokenizer = load_tokenizer(model)
+    made = batches(requests, params, lambda prompt: prompt_ids(tokenizer, prompt))
+    left = [batch for batch in made if not all(request.done for request in batch.requests)]
+    config = AutoConfig.from_pretrained(str(start_of(model) if is_adapter(model) else model))
+    _check_context(config, left, params.max_new_tokens)
+    yield from on_cluster(model, _start_worker, (params,), _write, left)
 
 
 def _load(model: str, params: SamplingParams) -> _Loaded:
@@ -98,7 +118,7 @@ def _load(model: str, params: SamplingParams) -> _Loaded:
 
 
 def _start_worker(model: str, params: SamplingParams) -> None:
-    if _loaded is None:  # spawned, not forked
+    if _loaded is None:  # spawned or on a cluster, not forked
         limit_threads(1)
         _load(model, params)
 
@@ -144,8 +164,8 @@ def _completion(request: Request, written: decoding.Written) -> Completion:
     return Completion(request.task_id, request.candidate_idx, text, len(tokens), ended or stopped, logprob, stopped)
 
 
-def _check_context(lm: Any, left: Iterable[Batch], max_new_tokens: int) -> None:
-    context = getattr(lm.config, "max_position_embeddings", None)
+def _check_context(config: Any, left: Iterable[Batch], max_new_tokens: int) -> None:
+    context = getattr(config, "max_position_embeddings", None)
     if context is None:
         return
     if max_new_tokens >= context:

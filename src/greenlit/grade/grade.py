@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from greenlit.cluster.judging import ClusterJudge, judge_of_stage
 from greenlit.config import AnnotateParams
 from greenlit.errors import ConfigError, DataError, SandboxError
 from greenlit.execution.cache import VerdictCache, engine_version, judged, problem_key
 from greenlit.execution.intake import ProblemIndex
-from greenlit.execution.judgement import Judgement
-from greenlit.execution.judges import Judge
+from greenlit.execution.judgement import AnyJudge, Judgement
 from greenlit.grade.figures import Tally
 from greenlit.grade.partial import PartialRows, partial_rows
 from greenlit.grade.sources import Sample, count_samples, read_samples
@@ -84,7 +84,7 @@ def grade(work: Assignment, ks: Sequence[int], workers: int, cache: Path | None)
         "judged": new,
         "seconds": round(seconds, 3),
         "verdicts_per_s": round(new / seconds, 1) if new and seconds else None,
-        "workers": workers,
+        "workers": judge.workers if isinstance(judge, ClusterJudge) else workers,
         "limits": _limits(work.params),
         "out": str(work.out),
     }
@@ -96,12 +96,12 @@ _PORTABLE = (
 )
 
 
-def _opened(params: AnnotateParams, workers: int) -> Judge:
+def _opened(params: AnnotateParams, workers: int) -> Any:
     """A judge, whose faults speak of our options instead of params.yaml."""
     if os.environ.get("GREENLIT_SANDBOX") == "portable" and not params.allow_portable:
         raise ConfigError("GREENLIT_SANDBOX: the level `portable` has no jail and must be allowed", hint=_PORTABLE)
     try:
-        return Judge(params, workers)
+        return judge_of_stage("program", params, workers)
     except SandboxError as error:
         if params.allow_portable:
             raise
@@ -144,7 +144,7 @@ def _taken_up(rows: PartialRows, work: Assignment) -> tuple[Tally, Iterator[Samp
 
 
 def _graded(
-    samples: Iterable[Sample], judge: Judge, cache: VerdictCache | None
+    samples: Iterable[Sample], judge: AnyJudge, cache: VerdictCache | None
 ) -> Iterator[tuple[Sample, dict[str, Any]]]:
     """Each sample with its row; what waits for its verdict is no more than the judge reads ahead."""
     waiting: deque[Sample] = deque()

@@ -15,8 +15,8 @@ from greenlit.execution.cheats.cheat import Cheat
 from greenlit.execution.cheats.host import Host
 from greenlit.execution.cheats.runner import passes
 from greenlit.execution.cheats.suite import CHEATS
+from greenlit.execution.judgement import AnyJudge
 from greenlit.execution.judges import Judge
-from greenlit.execution.untested import Untested
 from greenlit.jsonl import write_json
 from greenlit.stage.workspace import WORK, sha256_tree
 
@@ -32,19 +32,23 @@ def forging(cheats: tuple[Cheat, ...] = CHEATS) -> list[Cheat]:
     ]
 
 
-def refuse_forgeable(judge: Judge | Untested, cheats: tuple[Cheat, ...] = CHEATS) -> int:
+def refuse_forgeable(judge: AnyJudge, cheats: tuple[Cheat, ...] = CHEATS) -> int:
     """Run the short form once per machine, level and state of this code; the result is kept in `.work/cheats/`.
 
+    A judge on a cluster asks its nodes itself, as they start.
+
     Returns:
-        how many were tried, all in vain; 0 where nothing is run, so that there is no verdict to forge.
+        how many are tried, all in vain; 0 where nothing is run, so that there is no verdict to forge.
 
     Raises:
         SandboxError: a wrong program passes; training on such verdicts would teach the model to cheat.
     """
     if isinstance(judge, Untested):
         return 0
-    kept = WORK / "cheats" / f"{_key(judge, cheats)}.json"
     chosen = forging(cheats)
+    if not isinstance(judge, Judge):
+        return len(chosen)
+    kept = WORK / "cheats" / f"{_key(judge, cheats)}.json"
     if kept.exists():
         return len(chosen)
     with Host() as host:
