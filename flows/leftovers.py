@@ -12,7 +12,6 @@ import psutil
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
-    FlowRunFilterId,
     FlowRunFilterState,
     FlowRunFilterStateName,
     FlowRunFilterStateType,
@@ -30,8 +29,10 @@ GONE = (
     "The process of this run is gone: it, what had started it and the server ended together, so none of them could "
     "say so. Start the flow again: what was done is kept, and a training goes on from its checkpoint."
 )
+OVER = "The run that this stage belonged to is over."
 MISSED = "Nothing served this flow when it was due. The next start is on schedule."
 _AT_WORK = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+_BROKEN_OFF = [StateType.CRASHED, StateType.CANCELLED, StateType.FAILED]
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -55,8 +56,8 @@ def _mark_crashed(client: SyncPrefectClient) -> list[str]:
         if not _is_left(run, served, by_hand):
             continue
         client.set_flow_run_state(run.id, Crashed(message=GONE), force=True)
-        _mark_tasks(client, run)
         marked.append(f"run {run.name} had no process any more: marked Crashed")
+    _mark_tasks(client)
     return marked
 
 
@@ -90,14 +91,12 @@ def _is_flow(command: list[str]) -> bool:
     return any(command[at : at + 2] == ["-m", f"flows.{name}"] for name in FLOWS for at in range(len(command)))
 
 
-def _mark_tasks(client: SyncPrefectClient, run: FlowRun) -> None:
-    """The stages of a run that is over are over too."""
-    tasks = client.read_task_runs(
-        flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])),
-        task_run_filter=TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=_AT_WORK))),
-    )
-    for task in tasks:
-        client.set_task_run_state(task.id, Crashed(message=GONE), force=True)
+def _mark_tasks(client: SyncPrefectClient) -> None:
+    """The stages of runs that are over are over too."""
+    over = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_BROKEN_OFF)))
+    at_work = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=_AT_WORK), name=None))
+    for task in client.read_task_runs(flow_run_filter=over, task_run_filter=at_work):
+        client.set_task_run_state(task.id, Crashed(message=OVER), force=True)
 
 
 def _cancel_missed(client: SyncPrefectClient) -> list[str]:
