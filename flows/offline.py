@@ -1,31 +1,33 @@
-"""offline: baseline, candidates, pairs, offline methods, report, registration.
+"""offline: baseline, candidates, verdicts, pairs; training on them, merging, measuring; report, registration.
 
 python -m flows.offline
+python -m flows.offline --preset starter --methods dpo --settings methods.dpo.beta=0.5
 """
 
-from prefect import flow
-from prefect.artifacts import create_markdown_artifact
+from prefect.states import State
 
-from flows.stages import reproduce, stages_towards
-from greenlit.config import load_params
-from greenlit.paths import Paths
-from greenlit.stage.entry import exit_cleanly
-from greenlit.tracking.executions import execution
+from flows.arguments import run_from_command_line
+from flows.choices import Force, FromStage, Grace, Launcher, Methods, Only, Preset, Retries, Settings, StageTimeout
+from flows.flow import our_flow
+from flows.running import OFFLINE, run_pipeline
 
 
-@flow(name="offline")
-def offline(target: str | None = None) -> list[str]:
-    """Bring every stage towards `target` (all of them by default) up to date, one task run per stage."""
-    params = load_params()
-    stages = stages_towards(target)
-    with execution(params):
-        for stage in stages:
-            reproduce(stage)
-    report = Paths.of(params).report("summary.md")
-    if report.exists():
-        create_markdown_artifact(report.read_text(encoding="utf-8"), key="report", description=params.experiment)
-    return stages
+@our_flow("offline")
+def offline(
+    preset: Preset = None,
+    methods: Methods = None,
+    settings: Settings = None,
+    launcher: Launcher = None,
+    only: Only = None,
+    from_stage: FromStage = None,
+    force: Force = False,
+    grace_s: Grace = None,
+    stage_timeout_s: StageTimeout = None,
+    retries: Retries = None,
+) -> State:
+    """Bring the methods of params.yaml that learn from candidates up to date, from the baseline to the registry."""
+    return run_pipeline("offline", locals(), OFFLINE)
 
 
 if __name__ == "__main__":
-    exit_cleanly(offline)
+    run_from_command_line(offline)

@@ -89,7 +89,7 @@ def _run_stages(
     """Bring stages and all they need up to date, as one execution with a record; exits where one fails."""
     from greenlit.repro import repro
     from greenlit.runs.records import record_run
-    from greenlit.stage.entry import only_one
+    from greenlit.stage.entry import WORKSPACE, only_one
     from greenlit.stage.workspace import sweep
     from greenlit.tracking.executions import execution
 
@@ -97,7 +97,7 @@ def _run_stages(
         os.environ[DEBUG] = "1"
     with (
         _ended_early(FAILED, f"`{command}`"),
-        only_one("greenlit run"),
+        only_one(WORKSPACE, who=command.strip("`")),
         record_run(params, whole=not targets),
         execution(params),
     ):

@@ -82,18 +82,21 @@ def swap(path: Path, force: bool) -> Path | None:
     """
     edits = unsaved_edits()
     if edits and not force:
-        shown = "\n".join(edits[:SHOWN_LINES])
-        more = f"\n... and {len(edits) - SHOWN_LINES} lines more" if len(edits) > SHOWN_LINES else ""
-        raise ConfigError(
-            f"{PARAMS}: holds edits that are saved nowhere; nothing was changed:\n{shown}{more}",
-            hint=f"commit it, save it as {FOLDER}/<name>.yaml, or --force (which keeps it as {_free_backup()})",
-        )
+        hint = f"commit it, save it as {FOLDER}/<name>.yaml, or --force (which keeps it as {_free_backup()})"
+        raise would_lose(edits, hint)
     kept = _free_backup() if edits else None
     if kept:
         shutil.copyfile(PARAMS, kept)
     with atomic_write(PARAMS) as stream:
         stream.write(path.read_text(encoding="utf-8"))
     return kept
+
+
+def would_lose(edits: list[str], hint: str) -> ConfigError:
+    """The refusal to replace a params.yaml with unsaved edits."""
+    shown = "\n".join(edits[:SHOWN_LINES])
+    more = f"\n... and {len(edits) - SHOWN_LINES} lines more" if len(edits) > SHOWN_LINES else ""
+    return ConfigError(f"{PARAMS}: holds edits that are saved nowhere; nothing was changed:\n{shown}{more}", hint=hint)
 
 
 def _difference(before: list[str], after: list[str], before_name: str, after_name: str) -> list[str]:

@@ -76,7 +76,7 @@ def repro(
     try:
         _repro([*flags, *targets], cwd, settings or {}, stdout)
     except StageFailedError:
-        if not _set_torn_lock_aside(cwd):
+        if not set_torn_lock_aside(cwd):
             raise
         _repro([*flags, *targets], cwd, settings or {}, stdout)
 
@@ -165,7 +165,7 @@ class _LockFile(BaseModel):
     stages: dict[str, _Locked]
 
 
-def _set_torn_lock_aside(root: Path) -> bool:
+def set_torn_lock_aside(root: Path) -> bool:
     """Rename a dvc.lock that DVC cannot read to dvc.lock.torn; True if it was one."""
     lock = root / "dvc.lock"
     if not lock.exists():

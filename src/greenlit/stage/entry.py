@@ -12,6 +12,7 @@ import fcntl
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -30,6 +31,8 @@ DEBUG = "GREENLIT_DEBUG"
 LAUNCHED = "GREENLIT_LAUNCHED"
 """Environment variable of the processes that a stage started to run on several, and whose lock it holds."""
 TRACE = WORK / "last_error.txt"
+WORKSPACE = "greenlit run"
+"""Lock of everything that brings this folder's experiment up to date: the command, and every flow."""
 _STAGE_OF_DVC, _ROOT_OF_DVC = "DVC_STAGE", "DVC_ROOT"
 _COPIES_OF_DVC = Path(".dvc/tmp/exps")
 
@@ -111,26 +114,52 @@ def end_with_parent() -> None:
 
 
 @contextmanager
-def only_one(name: str) -> Iterator[None]:
+def only_one(name: str, who: str | None = None, patience_s: float = 0.0) -> Iterator[int]:
     """Hold the lock of this name: two runs of a stage would write the same files.
+
+    Yields the lock's file descriptor: a process that inherits it holds the lock with us, and after us.
+
+    Args:
+        who: what holds it, for the message to others.
+        patience_s: how long to wait where the holder has died, and what it started is still ending.
 
     Raises:
         WorldError: another process holds it.
     """
     path = WORK / "locks" / f"{name.replace('/', '_').replace(' ', '_')}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + patience_s
     with path.open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        while not _locked(lock.fileno()):
             lock.seek(0)
-            raise WorldError(
-                f"{name} is at work here already (process {lock.read() or 'unknown'})", hint="wait for it, or end it"
-            ) from None
+            pid, _, holder = lock.read().partition(" ")
+            died = pid.isdigit() and not _alive(int(pid))
+            if not died or time.monotonic() >= until:
+                hint = "what it started is still ending; wait a little" if died else "wait for it, or end it"
+                raise WorldError(f"{holder or name} is at work here already (process {pid or 'unknown'})", hint=hint)
+            time.sleep(0.2)
         lock.truncate(0)
-        lock.write(str(os.getpid()))
+        lock.write(f"{os.getpid()} {who or name}")
         lock.flush()
-        yield
+        yield lock.fileno()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def exit_cleanly(main: Callable[[], None]) -> None:
