@@ -5,7 +5,7 @@ from pathlib import Path
 
 from greenlit.stage.entry import end_with_parent
 
-FLOWS = ("offline", "iterate")
+FLOWS = ("pipeline", "offline", "online", "iterate", "refresh", "sweep")
 """Each is the flow of this name in the module of this name here."""
 
 _SETTINGS = {

@@ -77,10 +77,11 @@ def _at_work_here() -> tuple[set[str], bool]:
     here = str(Path.cwd())
     for process in psutil.process_iter():
         try:
-            if run := process.environ().get("PREFECT__FLOW_RUN_ID"):
-                served.add(run)
+            command = process.cmdline()
+            if "prefect.engine" in command:  # what it started has the variable too, and may outlive it for a while
+                served.add(process.environ().get("PREFECT__FLOW_RUN_ID", ""))
             elif process.cwd() == here:
-                by_hand |= _is_flow(process.cmdline())
+                by_hand |= _is_flow(command)
         except psutil.Error:  # ended meanwhile, or another user's
             continue
     return served, by_hand

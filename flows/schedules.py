@@ -8,11 +8,13 @@ GREENLIT_SCHEDULE_REFRESH=off
 
 import os
 from datetime import timedelta
+from pathlib import Path
 
 from dotenv import dotenv_values
 from prefect.schedules import Cron, Interval, RRule, Schedule
 from tzlocal import get_localzone_name
 
+from flows.settings import setting
 from greenlit.errors import ConfigError
 
 PREFIX = "GREENLIT_SCHEDULE_"
@@ -20,7 +22,7 @@ DEFAULTS = {"refresh": "0 4 * * 1"}
 """Mondays at four. The other flows start when somebody starts them."""
 SLUG = "settings"
 """Marks our schedules in Prefect: those that people make on its pages are left alone."""
-_OFF = {"", "off"}
+_OFF = "off"
 
 
 def schedule_of(flow: str) -> Schedule | None:
@@ -30,8 +32,8 @@ def schedule_of(flow: str) -> Schedule | None:
         ConfigError: the variable holds none of the forms above.
     """
     variable = f"{PREFIX}{flow.upper()}"
-    text = _settings().get(variable, DEFAULTS.get(flow, "off")).strip()
-    if text.lower() in _OFF:
+    text = (setting(variable) or DEFAULTS.get(flow, "off")).strip()
+    if text.lower() == _OFF:
         return None
     timezone = get_localzone_name()
     try:
@@ -52,13 +54,7 @@ def require_known(flows: list[str]) -> None:
     Raises:
         ConfigError: a variable names no flow.
     """
-    for variable in _settings():
+    for variable in {*os.environ, *(dotenv_values(".env") if Path(".env").exists() else ())}:
         name = variable.removeprefix(PREFIX).lower()
         if variable.startswith(PREFIX) and name not in flows:
             raise ConfigError(f"{variable}: there is no flow {name!r}", hint=f"one of {', '.join(flows)}")
-
-
-def _settings() -> dict[str, str]:
-    """The environment, and what `.env` says beside it; its secrets must not reach programs of models."""
-    said = {name: value for name, value in dotenv_values(".env").items() if value is not None}
-    return said | dict(os.environ)

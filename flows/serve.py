@@ -34,12 +34,17 @@ def deployments() -> list[RunnerDeployment]:
         ConfigError: a schedule in the settings is none.
     """
     require_known(list(FLOWS))
-    return [
-        flow_named(name).to_deployment(
-            name, schedule=schedule_of(name), tags=["greenlit"], entrypoint_type=EntrypointType.MODULE_PATH
-        )
-        for name in FLOWS
-    ]
+    return [_deployment(flow_named(name)) for name in FLOWS]
+
+
+def _deployment(flow: Flow) -> RunnerDeployment:
+    return flow.to_deployment(
+        flow.name,
+        description=(flow.description or "").partition("\n\nArgs:")[0],
+        schedule=schedule_of(flow.name),
+        tags=["greenlit"],
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
 
 
 def drop_old_schedules(served: Iterable[RunnerDeployment]) -> None:

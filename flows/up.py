@@ -20,6 +20,7 @@ import httpx
 
 from flows import FLOWS
 from flows.services import LOGS, Note, Running, end, start, wait_until
+from flows.settings import setting
 from greenlit.errors import ConfigError
 from greenlit.stage.entry import exit_cleanly, only_one
 from greenlit.stage.secrets import without_password
@@ -46,7 +47,7 @@ def up() -> None:
     """
     with only_one("make up"):
         note = Note.read()
-        here = sqlite_file(tracking_uri()) is not None  # a tracking server elsewhere has pages of its own
+        here = sqlite_file(_tracking()) is not None  # a tracking server elsewhere has pages of its own
         wanted = [PREFECT, *([MLFLOW] if here else []), SERVED]
         sound = {name for name in wanted if _is_sound(name, note)}
         if PREFECT not in sound:
@@ -57,6 +58,11 @@ def up() -> None:
         else:
             print("up already", file=sys.stderr)
     show(note)
+
+
+def _tracking() -> str:
+    """Where runs and models are told: MLFLOW_TRACKING_URI, also from `.env`, else the file here."""
+    return setting("MLFLOW_TRACKING_URI") or tracking_uri()
 
 
 def _is_sound(name: str, note: Note) -> bool:
@@ -132,7 +138,7 @@ def _port(name: str, before: Running | None) -> int:
         ConfigError: the one that is demanded is taken, or is none.
     """
     variable, usual = PORTS[name]
-    if demanded := os.environ.get(variable):
+    if demanded := setting(variable):
         if not demanded.isdigit() or not 0 < int(demanded) < 65536:
             raise ConfigError(f"{variable}: must be a port (found {demanded!r})", hint="leave it out for a free one")
         if not _is_free(int(demanded)):
@@ -161,7 +167,7 @@ def _command(name: str, url: str) -> list[str]:
     port = ["--host", _HOST, "--port", str(httpx.URL(url).port)]
     if name == PREFECT:
         return [sys.executable, "-m", "prefect", "server", "start", *port]
-    stores = ["--backend-store-uri", tracking_uri(), "--artifacts-destination", ARTIFACTS]
+    stores = ["--backend-store-uri", _tracking(), "--artifacts-destination", ARTIFACTS]
     return [sys.executable, "-m", "mlflow", "server", *stores, *port, "--workers", "1"]
 
 
@@ -212,11 +218,11 @@ def down() -> None:
 def show(note: Note) -> None:
     """The addresses, and what to do next."""
     prefect, mlflow = note.services[PREFECT].url, note.services.get(MLFLOW)
-    tracking = mlflow.url if mlflow else without_password(tracking_uri())
-    print(f"Prefect  {prefect}/deployments   start, schedule, watch and cancel flows: {', '.join(FLOWS)}")
+    tracking = mlflow.url if mlflow else without_password(_tracking())
+    print(f"Prefect  {prefect}/deployments   start, schedule, watch, cancel: {', '.join(FLOWS)}")
     print(f"MLflow   {tracking}   training runs, models")
     print(f"logs     {LOGS}")
-    print("start    prefect deployment run offline/offline (or Run on Prefect's page, with a form)")
+    print(f"start    Run on Prefect's page, or: PREFECT_API_URL={prefect}/api prefect deployment run offline/offline")
     print("stop     make down")
 
 
