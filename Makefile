@@ -45,6 +45,11 @@ ui: $(READY)  ## where `make up` put its pages, and the first one in a browser
 test: $(READY)  ## all tests (make test ARGS="-m 'not slow'" for the fast ones)
 	@$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder $(ARGS)
 
+browser:  ## Debian's Chromium for the tests of the pages, where it is missing and we are root
+	@if command -v chromium >/dev/null; then echo "chromium is there"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -qq -y chromium >/dev/null; \
+	else echo "no chromium, and no right to install it: the tests of the pages are skipped"; fi
+
 check: $(READY)  ## formatting and lint
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .

@@ -24,12 +24,14 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Crashed
 
 from flows import FLOWS
+from greenlit.stage.faults import GO_ON
 
 GONE = (
     "The process of this run is gone: it, what had started it and the server ended together, so none of them could "
-    "say so. Start the flow again: what was done is kept, and a training goes on from its checkpoint."
+    f"say so; {GO_ON}."
 )
 OVER = "The run that this stage belonged to is over."
+EXPLAINED = f"It was told to end from outside, as when what had started it was killed; {GO_ON}."
 MISSED = "Nothing served this flow when it was due. The next start is on schedule."
 _AT_WORK = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 _BROKEN_OFF = [StateType.CRASHED, StateType.CANCELLED, StateType.FAILED]
@@ -44,7 +46,7 @@ def settle_leftovers() -> list[str]:
     if urlsplit(PREFECT_API_URL.value() or "").hostname not in _LOOPBACK:
         return []
     with get_client(sync_client=True) as client:
-        return [*_mark_crashed(client), *_cancel_missed(client)]
+        return [*_mark_crashed(client), *_explain_crashed(client), *_cancel_missed(client)]
 
 
 def _mark_crashed(client: SyncPrefectClient) -> list[str]:
@@ -61,13 +63,31 @@ def _mark_crashed(client: SyncPrefectClient) -> list[str]:
     return marked
 
 
+def _explain_crashed(client: SyncPrefectClient) -> list[str]:
+    """A run that was told to end says so itself, in words of Prefect's that tell nobody what to do."""
+    crashed = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED])))
+    explained = []
+    for run in client.read_flow_runs(flow_run_filter=crashed):
+        said = (run.state.message if run.state else None) or ""
+        if GO_ON in said or not _ours(run):
+            continue
+        client.set_flow_run_state(run.id, Crashed(message=f"{said} {EXPLAINED}".strip()), force=True)
+        explained.append(f"run {run.name} crashed: told to end from outside")
+    return explained
+
+
 def _is_left(run: FlowRun, served: set[str], by_hand: bool) -> bool:
-    """Has a run lost its process? One of a work pool may have it on another machine."""
-    if run.work_pool_name or run.work_queue_id:
+    """Has a run lost its process?"""
+    if not _ours(run):
         return False
     if run.deployment_id:
         return str(run.id) not in served
     return not served and not by_hand  # started by hand, or a flow within a flow
+
+
+def _ours(run: FlowRun) -> bool:
+    """Is it no work pool's? Then it ran on this machine."""
+    return not run.work_pool_name and not run.work_queue_id
 
 
 def _at_work_here() -> tuple[set[str], bool]:
@@ -112,4 +132,4 @@ def _cancel_missed(client: SyncPrefectClient) -> list[str]:
 
 def _is_missed(run: FlowRun) -> bool:
     """Was it to start by its schedule, and here? What somebody started by hand still runs."""
-    return bool(run.auto_scheduled) and not run.work_pool_name and not run.work_queue_id
+    return bool(run.auto_scheduled) and _ours(run)

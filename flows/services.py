@@ -162,9 +162,11 @@ def end(service: Running, grace_s: float) -> None:
     for process in left:
         with suppress(psutil.NoSuchProcess):
             process.terminate()
-    for process in _living_after(left, min(grace_s, _LEFT_GRACE_S)):
+    deaf = _living_after(left, min(grace_s, _LEFT_GRACE_S))
+    for process in deaf:
         with suppress(psutil.NoSuchProcess):
             process.kill()
+    _living_after(deaf, _LEFT_GRACE_S)
 
 
 def _living_after(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
