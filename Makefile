@@ -1,6 +1,6 @@
 # `make` lists what there is. `make run` and `make test` set up everything they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lock clean
+.PHONY: help setup run up down ui test check browser lock clean
 
 PY ?= $(shell command -v python3.11 || echo python3)
 TORCH_ARGS ?=                # e.g. TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu" on a Linux laptop
@@ -33,8 +33,22 @@ $(READY): requirements.txt requirements-dev.txt requirements.lock pyproject.toml
 run: $(READY)  ## the main job: problems to before/after report, on the embedded starter problems and model
 	@$(BIN)/greenlit run
 
+up: $(READY)  ## Prefect, MLflow and the flows, served on this machine until `make down`
+	@$(BIN)/python -m flows.up
+
+down: $(READY)  ## end exactly what `make up` started
+	@$(BIN)/python -m flows.up --down
+
+ui: $(READY)  ## where `make up` put its pages, and the first one in a browser
+	@$(BIN)/python -m flows.up --show
+
 test: $(READY)  ## all tests (make test ARGS="-m 'not slow'" for the fast ones)
 	@$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder $(ARGS)
+
+browser:  ## Debian's Chromium for the tests of the pages, where it is missing and we are root
+	@if command -v chromium >/dev/null; then echo "chromium is there"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -qq -y chromium >/dev/null; \
+	else echo "no chromium, and no right to install it: the tests of the pages are skipped"; fi
 
 check: $(READY)  ## formatting and lint
 	@$(BIN)/ruff format --check .

@@ -17,6 +17,9 @@ README = (ROOT / "README.md").read_text()
 TESTED = {
     "make run": "tests/test_starter.py",
     "make test": ".ci/run",
+    "make up": "tests/test_served.py",
+    "make ui": "tests/test_served.py",
+    "make down": "tests/test_served.py",
     "python -m flows.offline": "tests/test_pipeline.py",
     "greenlit run": "tests/test_pipeline.py",
     "greenlit run --only baseline,train_gen,rl_build,train_all,test_after": "tests/test_cli.py",

@@ -17,6 +17,7 @@ from greenlit.execution.cheats.runner import passes
 from greenlit.execution.cheats.suite import CHEATS
 from greenlit.execution.judgement import AnyJudge
 from greenlit.execution.judges import Judge
+from greenlit.execution.untested import Untested
 from greenlit.jsonl import write_json
 from greenlit.stage.workspace import WORK, sha256_tree
 
