@@ -13,7 +13,9 @@ import typer
 
 from greenlit.data.cli import app as data_app
 from greenlit.errors import ConfigError
+from greenlit.launch.cli import LAUNCHER_HELP, choose_launcher, launch
 from greenlit.stage.entry import DEBUG, exit_cleanly
+from greenlit.stage.launching import ANEW
 
 if TYPE_CHECKING:
     from greenlit.config import Params
@@ -27,6 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app)
+app.command()(launch)
 
 STAGE_WORDS = {
     "prepare": ["prepare"],
@@ -65,6 +68,7 @@ def run(
         str | None, typer.Option(help=f"Comma-separated parts: {', '.join(STAGE_WORDS)}; or stage names of dvc.yaml.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Run the stages even if nothing changed.")] = False,
+    launcher: Annotated[str | None, typer.Option(help=LAUNCHER_HELP)] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traces of faults.")] = False,
 ) -> None:
     """Bring the experiment of params.yaml up to date, then print its result table.
@@ -73,6 +77,7 @@ def run(
     """
     from greenlit.config import load_params
 
+    choose_launcher(launcher)
     params = load_params()
     sources = params.scrape.sources.names()
     targets = [] if only is None else stage_targets(only, list(params.methods), list(params.reward_models), sources)
@@ -103,6 +108,7 @@ def _run_stages(
     ):
         if force:
             sweep()
+            os.environ[ANEW] = "1"
         repro(targets, force)
         sweep()  # DVC has it all now
 
@@ -166,6 +172,7 @@ def train(
         list[str] | None, typer.Option("--set", help="key=value of that method, e.g. lora.r=8; may be repeated.")
     ] = None,
     save: Annotated[bool, typer.Option("--save", help="Write the changes into params.yaml.")] = False,
+    launcher: Annotated[str | None, typer.Option(help=LAUNCHER_HELP)] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traces of faults.")] = False,
 ) -> None:
     """Train one method of params.yaml and what it needs; changes by --set go to results/trials/, unless --save."""
@@ -174,6 +181,7 @@ def train(
     from greenlit.paths import Paths
     from greenlit.training import command
 
+    choose_launcher(launcher)
     if save and not settings:
         raise ConfigError("--save: nothing to save", hint="--set key=value says what to change")
     params, changes = command.changed_params(method, settings or [])

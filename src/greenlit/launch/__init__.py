@@ -5,6 +5,7 @@ stages.py      a stage as dvc.yaml has it: command, inputs, code, outs, paramete
 plan.py        what a job is going to be: image, channels, machine, name
 cost.py        what it may cost
 sending.py     inputs and code on their way to S3
+access.py      AWS: region, credentials, refusals as errors of ours
 jobs.py        SageMaker's jobs: start, find, describe, stop
 following.py   logs and states, until the end
 fetching.py    the model archive back, checked, into the stage's outs

@@ -17,21 +17,22 @@ from pathlib import Path
 
 from greenlit.config import PARAMS, load_params
 from greenlit.errors import ConfigError, GreenlitError, WorldError
+from greenlit.launch.access import NoCapacity, OutOfReach, reachable, told
 from greenlit.launch.cost import note_job, require_affordable
 from greenlit.launch.fetching import bring, fetch
 from greenlit.launch.following import Log, follow, say, stop_and_wait
-from greenlit.launch.jobs import Job, Jobs, NoCapacity, OutOfReach
-from greenlit.launch.plan import Plan, make_plan
+from greenlit.launch.jobs import Job, Jobs
+from greenlit.launch.plan import make_plan
 from greenlit.launch.sending import make_source, send_inputs
 from greenlit.launch.settings import sagemaker_settings
 from greenlit.launch.stages import Stage, find_stage
 from greenlit.stage.entry import only_one
+from greenlit.stage.launching import ANEW
 from greenlit.stage.secrets import redacted
+from greenlit.stage.stopping import postponed
 from greenlit.stage.workspace import WORK
 from greenlit.tracking.executions import execution_of
 
-ANEW = "GREENLIT_LAUNCH_ANEW"
-"""Environment variable: 1 fetches no finished job's result, as `greenlit run --force` wants it."""
 Sleep = Callable[[float], None]
 
 
@@ -64,7 +65,7 @@ def drive(stage: Stage, sleep: Sleep = time.sleep) -> Job:
 
 def _finished_or_running(jobs: Jobs) -> Job | None:
     """A job of this key to go on with: running, or done and not to be done anew."""
-    jobs.require_bucket()
+    reachable(jobs.plan.settings)
     job = jobs.newest()
     if job is None or (job.ended and (job.status != "Completed" or os.environ.get(ANEW) == "1")):
         return None
@@ -82,7 +83,7 @@ def _through(jobs: Jobs, job: Job | None, sleep: Sleep) -> Job:
     wait_s = settings.capacity_wait_s
     for left in range(settings.capacity_retries, -1, -1):
         try:
-            job = _one(jobs, job.name if job else _start(jobs), sleep)
+            job = _one(jobs, job.name if job else None, sleep)
             if not job.lacked_capacity:
                 return _require_completed(job)
             why = job.reason
@@ -101,30 +102,38 @@ def _through(jobs: Jobs, job: Job | None, sleep: Sleep) -> Job:
 def _start(jobs: Jobs) -> str:
     """Send what the job needs, and start it."""
     plan = jobs.plan
-    params = load_params(PARAMS) if plan.stage.name != "base" else None
-    parent = execution_of(params) if params and params.tracking.report_to else None
-    channels = send_inputs(plan, jobs.s3)
-    with tempfile.TemporaryDirectory(prefix="send-", dir=_work()) as folder:
-        name = jobs.start(make_source(plan, Path(folder), parent), channels)
-    machines = (
-        f"{plan.settings.instance_count} x {plan.settings.instance_type}{' (spot)' if plan.settings.spot else ''}"
-    )
-    ceiling = f", at most {plan.cost.ceiling:.2f} USD" if plan.cost.ceiling is not None else ""
-    say(f"{name}: started on {machines}{ceiling}")
+    params = load_params(PARAMS)
+    parent = execution_of(params) if params.tracking.report_to else None
+    with told():
+        channels = send_inputs(plan, jobs.s3)
+    name = None
+    try:
+        with tempfile.TemporaryDirectory(prefix="send-", dir=_work()) as folder:
+            source = make_source(plan, Path(folder), parent)
+            with postponed():  # a job of which we do not know the name could not be stopped
+                name = jobs.start(source, channels)
+        ceiling = f", at most {plan.cost.ceiling:.2f} USD" if plan.cost.ceiling is not None else ""
+        say(f"{name}: started on {plan.machines}{ceiling}")
+    except BaseException:
+        if name:
+            stop_and_wait(jobs, name)
+        raise
     return name
 
 
-def _one(jobs: Jobs, name: str, sleep: Sleep) -> Job:
-    """Follow one job; whatever ends us but a lost connection ends the job, too."""
-    log = Log(jobs, name)
+def _one(jobs: Jobs, name: str | None, sleep: Sleep) -> Job:
+    """Follow a job, a new one where none is named; whatever ends us but a lost connection ends the job, too."""
     try:
-        job = follow(jobs, name, log, sleep)
+        name = name or _start(jobs)
+        job = follow(jobs, name, Log(jobs, name), sleep)
     except OutOfReach as lost:
-        raise OutOfReach(
-            f"{lost.args[0]}; {name} goes on", hint="the same command follows it again; `greenlit launch stop` ends it"
-        ) from None
+        if name is None:
+            raise
+        hint = "the same command follows it again; `greenlit launch ... --stop` ends it"
+        raise OutOfReach(f"{lost.args[0]}; {name} goes on", hint=hint) from None
     except BaseException:
-        stop_and_wait(jobs, name)
+        if name:
+            stop_and_wait(jobs, name)
         raise
     note_job(jobs.plan.stage.address, name, jobs.plan.settings.instance_type, job.billable_s)
     return job
@@ -145,10 +154,10 @@ def _require_completed(job: Job) -> Job:
                 f"{job.name}: ended by sagemaker.{limit}", hint=f"the same command goes on from there; or raise {limit}"
             )
         raise WorldError(f"{job.name}: was stopped", hint="the same command goes on from its checkpoints")
-    code = re.search(r"exit ?code:? (\d+)", job.reason, re.IGNORECASE)
+    codes = re.findall(r"exit ?code:? (\d+)", job.reason, re.IGNORECASE)
     kinds: dict[int, type[GreenlitError]] = {2: ConfigError, 75: WorldError, 130: WorldError, 143: WorldError}
-    kind = kinds.get(int(code[1]) if code else 1, GreenlitError)
-    reason = redacted(re.sub(r",? exit ?code:? \d+\s*$", "", job.reason, flags=re.IGNORECASE)).strip()
+    kind = kinds.get(int(codes[-1]) if codes else 1, GreenlitError)
+    reason = redacted(re.sub(r"(,? exit ?code:? \d+\s*)+$", "", job.reason, flags=re.IGNORECASE)).strip()
     raise kind(f"{job.name} failed: {reason}", hint="the log's last lines stand above")
 
 

@@ -14,7 +14,8 @@ from urllib.parse import urlparse
 
 from greenlit.errors import DataError, WorldError
 from greenlit.jsonl import read_json
-from greenlit.launch.jobs import Jobs, told
+from greenlit.launch.access import told
+from greenlit.launch.jobs import Jobs
 from greenlit.launch.stages import Stage
 from greenlit.stage.progress import progress
 from greenlit.stage.workspace import WORK, sha256_file

@@ -12,8 +12,9 @@ from typing import Any
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
-from greenlit.errors import WorldError
-from greenlit.launch.jobs import Job, Jobs, OutOfReach, told
+from greenlit.errors import GreenlitError, WorldError
+from greenlit.launch.access import OutOfReach, told
+from greenlit.launch.jobs import Job, Jobs
 from greenlit.stage.secrets import redacted
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
@@ -86,18 +87,18 @@ def follow(jobs: Jobs, name: str, log: Log, sleep: Callable[[float], None] = tim
         sleep(settings.poll_s)
 
 
-def stop_and_wait(jobs: Jobs, name: str, sleep: Callable[[float], None] = time.sleep) -> Job:
+def stop_and_wait(jobs: Jobs, name: str, sleep: Callable[[float], None] = time.sleep) -> None:
     """Stop a job, and see it end: nothing may go on costing."""
     say(f"{name}: stopping the job")
-    jobs.stop(name)
     until = time.monotonic() + _STOPPING_S
-    while not (job := jobs.look_at(name)).ended:
-        if time.monotonic() > until:
-            say(f"{name}: asked to stop, and not ended yet: look at the console")
-            return job
-        sleep(min(1.0, jobs.plan.settings.poll_s))
-    say(f"{name}: {job.status}")
-    return job
+    try:
+        jobs.stop(name)
+        while not (job := jobs.look_at(name)).ended and time.monotonic() < until:
+            sleep(min(1.0, jobs.plan.settings.poll_s))
+    except GreenlitError as fault:
+        say(f"{name}: may still run, and cost: {fault.args[0]}; stop it in the console")
+        return
+    say(f"{name}: {job.status if job.ended else 'asked to stop, and not ended yet: look at the console'}")
 
 
 def say(text: str) -> None:
@@ -109,7 +110,7 @@ def _patiently(jobs: Jobs, ask: Callable[[], Any]) -> Any:
     """Ask again, less and less often, while AWS is out of reach."""
     retrying = Retrying(
         retry=retry_if_exception_type(OutOfReach),
-        wait=wait_exponential_jitter(initial=jobs.plan.settings.poll_s, max=60),
+        wait=wait_exponential_jitter(multiplier=jobs.plan.settings.poll_s, max=60),
         stop=stop_after_delay(60 * jobs.plan.settings.out_of_reach_minutes),
         reraise=True,
     )

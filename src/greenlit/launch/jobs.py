@@ -5,39 +5,16 @@ driver that was lost goes on with the job that it had started, and nobody pays f
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from greenlit.errors import ConfigError, GreenlitError, WorldError
+from greenlit.launch.access import NO_CAPACITY, session_of, told
 from greenlit.launch.plan import CHECKPOINTS, ENTRY, Plan
-from greenlit.stage.faults import first_line
 
 ENDED = frozenset({"Completed", "Failed", "Stopped"})
-ATTEMPTS = 8
-"""Of every request; botocore waits longer and longer between them, also when AWS throttles."""
-_REFUSED = frozenset(
-    {
-        "AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "InvalidClientTokenId", "ExpiredToken",
-        "ExpiredTokenException", "UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidAccessKeyId", "403",
-    }
-)  # fmt: skip
-_THROTTLED = frozenset(
-    {"Throttling", "ThrottlingException", "TooManyRequestsException", "SlowDown", "RequestLimitExceeded"}
-)
-_NO_CAPACITY = ("capacityerror", "insufficient capacity", "insufficientcapacity", "unable to provision")
 _THEIR_FAULT = ("internalservererror", "internal error", "internal failure")
-
-
-class NoCapacity(WorldError):
-    """The region has no such machine free now, or SageMaker failed by itself."""
-
-
-class OutOfReach(WorldError):
-    """AWS does not answer, or no longer lets us in; what runs there goes on."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +43,7 @@ class Job:
     def lacked_capacity(self) -> bool:
         """Did it fail by no fault of ours, so that another one may do?"""
         reason = self.reason.lower()
-        return self.status == "Failed" and any(words in reason for words in (*_NO_CAPACITY, *_THEIR_FAULT))
+        return self.status == "Failed" and any(words in reason for words in (*NO_CAPACITY, *_THEIR_FAULT))
 
 
 class Jobs:
@@ -74,17 +51,13 @@ class Jobs:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        os.environ.setdefault("AWS_RETRY_MODE", "standard")
-        os.environ.setdefault("AWS_MAX_ATTEMPTS", str(ATTEMPTS))
         # the role is checked by AWS when the job is made; the SDK's own simulation also refuses roles that would do
         os.environ.setdefault("SAGEMAKER_VALIDATE_ROLE", "false")
 
     @cached_property
     def session(self) -> Any:
         """boto3's session."""
-        import boto3
-
-        return boto3.Session(region_name=self.plan.region)
+        return session_of(self.plan.settings)
 
     @cached_property
     def s3(self) -> Any:
@@ -99,23 +72,6 @@ class Jobs:
     @cached_property
     def _sagemaker(self) -> Any:
         return self.session.client("sagemaker")
-
-    def require_bucket(self) -> None:
-        """The bucket must be there: the SDK would make one.
-
-        Raises:
-            ConfigError: it is not, or we may not look.
-        """
-        with told():
-            try:
-                self.s3.head_bucket(Bucket=self.plan.settings.bucket)
-            except self.s3.exceptions.ClientError as error:
-                if error.response["Error"]["Code"] not in {"404", "NoSuchBucket"}:
-                    raise
-                raise ConfigError(
-                    f"settings.yaml: sagemaker.bucket: no bucket {self.plan.settings.bucket}",
-                    hint=f"aws s3 mb s3://{self.plan.settings.bucket} --region {self.plan.region}",
-                ) from None
 
     def newest(self) -> Job | None:
         """The job of this plan that was started last."""
@@ -162,7 +118,7 @@ class Jobs:
             channels: name -> S3 URI.
 
         Raises:
-            NoCapacity: there is none.
+            NoCapacity: there is none (or greenlit.launch.access's other errors).
             ConfigError: AWS refuses the job as it is.
         """
         with told():
@@ -176,8 +132,7 @@ class Jobs:
 
         from sagemaker.core.helper.session_helper import Session
         from sagemaker.core.shapes import Tag
-        from sagemaker.train import ModelTrainer
-        from sagemaker.train.configs import (
+        from sagemaker.core.training.configs import (
             CheckpointConfig,
             Compute,
             InputData,
@@ -186,6 +141,7 @@ class Jobs:
             SourceCode,
             StoppingCondition,
         )
+        from sagemaker.train import ModelTrainer
         from sagemaker.train.distributed import Torchrun
 
         logging.getLogger("sagemaker").setLevel(logging.CRITICAL)  # what it has to say, its exceptions say too
@@ -238,45 +194,3 @@ class Jobs:
             environment=plan.environment,
             tags=[Tag(key=key, value=value) for key, value in plan.tags.items()],
         )  # fmt: skip
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """AWS's refusals and failures as errors of ours, each with what to do."""
-    from botocore import exceptions as aws
-
-    try:
-        yield
-    except GreenlitError:
-        raise
-    except (aws.NoCredentialsError, aws.PartialCredentialsError, aws.ProfileNotFound, aws.TokenRetrievalError) as error:
-        raise ConfigError(
-            f"AWS: no credentials ({first_line(error)})", hint="`aws configure`, AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY in the environment or .env",
-        ) from None  # fmt: skip
-    except aws.NoRegionError:
-        raise ConfigError("AWS: no region", hint="settings.yaml: sagemaker.region, or AWS_DEFAULT_REGION") from None
-    except (aws.HTTPClientError, aws.ConnectionError) as error:
-        raise OutOfReach(f"AWS is out of reach ({first_line(error)})", hint="check the network") from None
-    except aws.ClientError as error:
-        raise _of_aws(error) from None
-    except Exception as error:  # the SDK and S3's transfers wrap what botocore raises
-        if isinstance(error.__cause__ or error.__context__, aws.ClientError):
-            raise _of_aws(error.__cause__ or error.__context__) from None
-        raise
-
-
-def _of_aws(error: Any) -> GreenlitError:
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    said = f"AWS: {error.operation_name}: {first_line(error).rpartition(': ')[2] or code}"
-    if code in _REFUSED:
-        return ConfigError(f"{said} ({code})", hint="which rights are needed stands in docs/iam/")
-    if code == "ResourceLimitExceeded":
-        hint = "wait for other jobs, take another instance_type, or ask for a higher quota (AWS's Service Quotas)"
-        return ConfigError(f"{said} (the account's quota)", hint=hint)
-    if any(words in f"{code} {said}".lower().replace(" ", "") for words in ("capacityerror", "insufficientcapacity")):
-        return NoCapacity(said, hint="another instance_type or region, or later")
-    if code in _THROTTLED or status >= 500:
-        return OutOfReach(f"{said} ({code}), also after {ATTEMPTS} tries", hint="try again in a while")
-    return ConfigError(f"{said} ({code})", hint="see `sagemaker:` in settings.yaml and docs/sagemaker.md")

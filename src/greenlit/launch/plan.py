@@ -1,13 +1,13 @@
 """What a job is going to be, before anything is asked of AWS."""
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from greenlit.errors import ConfigError
+from greenlit.launch.access import region_of
 from greenlit.launch.channels import Channel, channels_of
 from greenlit.launch.cost import Cost, cost_of
 from greenlit.launch.settings import SageMaker
@@ -69,6 +69,13 @@ class Plan:
         return f"{self.home}/jobs"
 
     @property
+    def machines(self) -> str:
+        """In words."""
+        several = f", {self.settings.processes} processes each" if self.settings.processes > 1 else ""
+        spot = ", spot" if self.settings.spot else ""
+        return f"{self.settings.instance_count} x {self.settings.instance_type}{several}{spot}"
+
+    @property
     def command(self) -> str:
         """What the container runs in the end."""
         stage = " ".join(["python -m", f"tasks.{self.stage.name}", *self.stage.arguments])
@@ -103,7 +110,7 @@ def make_plan(stage: Stage, settings: SageMaker) -> Plan:
     plan = Plan(
         stage=stage,
         settings=settings,
-        region=settings.region or _region(),
+        region=region_of(settings),
         key=key,
         channels=tuple(channels_of(stage)),
         hyperparameters=hyperparameters_of(stage),
@@ -128,21 +135,6 @@ def hyperparameters_of(stage: Stage) -> dict[str, Any]:
     plain = {key: value for key, value in settings.items() if isinstance(value, str | int | float | bool)}
     told = {key: value for key, value in plain.items() if "'" not in str(value) and len(str(value)) < 256}
     return {**told, "stage": stage.name, **({"entry": stage.entry} if stage.entry else {})}
-
-
-def _region() -> str:
-    """The environment's or the profile's.
-
-    Raises:
-        ConfigError: none is set.
-    """
-    if said := os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
-        return said
-    import boto3
-
-    if said := boto3.Session().region_name:
-        return str(said)
-    raise ConfigError("settings.yaml: sagemaker.region: is missing", hint="or set AWS_DEFAULT_REGION, `aws configure`")
 
 
 def _require_no_secret(plan: Plan) -> None:

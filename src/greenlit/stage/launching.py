@@ -20,6 +20,8 @@ from greenlit.errors import ConfigError
 LAUNCHERS: dict[str, str | None] = {"local": None, "sagemaker": "greenlit.launch"}
 """Name -> the module that is run in a stage's place; None runs the stage itself."""
 LAUNCHER, SETTINGS = "GREENLIT_LAUNCHER", "GREENLIT_SETTINGS"
+ANEW = "GREENLIT_LAUNCH_ANEW"
+"""Environment variable: 1 fetches no finished job's result, as `greenlit run --force` wants it."""
 SETTINGS_FILE = Path("settings.yaml")
 LAUNCHED_STAGES = ("reward_model", "train", "generate", "baseline", "evaluate")
 """What a job runs by default: the stages that want a GPU."""
