@@ -38,7 +38,7 @@ class Weather:
     """What is to go wrong, in order; each is used up as it happens."""
 
     interrupt_at: deque[str | int] = field(default_factory=deque)
-    """Texts in the log, or steps of checkpoints, at each of which the machine is taken away."""
+    """Texts in the log, or steps that a checkpoint has reached, at each of which the machine is taken away."""
     lose_newest_file: bool = False
     """When a machine is taken away, the largest file of the last checkpoint had not been sent."""
     reasons: deque[str] = field(default_factory=deque)
@@ -270,7 +270,7 @@ class Machine:
         while process.poll() is None and self.name not in self.cloud._stopping:
             time.sleep(0.05)
             due = self.cloud.weather.interrupt_at
-            if due and isinstance(due[0], int) and list(self.checkpoints.rglob(f"checkpoint-{due[0]}/complete")):
+            if due and isinstance(due[0], int) and self._newest_checkpoint() >= due[0]:
                 self._interrupt(process)
         until = time.monotonic() + STOP_GRACE_S
         while process.poll() is None and time.monotonic() < until:
@@ -283,7 +283,13 @@ class Machine:
         if not self.interrupted:
             self.interrupted = True
             self.cloud.weather.interrupt_at.popleft()
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def _newest_checkpoint(self) -> int:
+        """Step of the newest that is complete; -1 where there is none."""
+        marks = self.checkpoints.rglob("checkpoint-*/complete")
+        return max((int(mark.parent.name.rpartition("-")[2]) for mark in marks), default=-1)
 
     def _environment(self) -> dict[str, str]:
         """Of a container: nothing of this process but where Python is."""
@@ -309,8 +315,8 @@ class Machine:
                 file.write_bytes(file.read_bytes().replace(OPT_ML.encode(), str(self.root).encode()))
 
     def _lose(self) -> None:
-        newest = max(self.checkpoints.rglob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-        max((file for file in newest.iterdir()), key=lambda file: file.stat().st_size).unlink()
+        newest = next(self.checkpoints.rglob(f"checkpoint-{self._newest_checkpoint()}"))
+        max(newest.iterdir(), key=lambda file: file.stat().st_size).unlink()
         self.cloud.weather.lose_newest_file = False
 
     def _download(self, uri: str, folder: Path) -> None:

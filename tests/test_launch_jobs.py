@@ -364,3 +364,25 @@ def test_a_fault_of_the_stages_own_keeps_its_kind(cloud: Cloud) -> None:
     with pytest.raises(GreenlitError, match="nobody foresaw it") as told:
         train()
     assert told.value.exit_code == 1
+
+
+def test_doctor_looks_at_the_account_only_where_the_launcher_is_not_local(cloud: Cloud, monkeypatch) -> None:
+    from greenlit.doctor.launching import launching
+
+    assert list(launching()) == []
+    monkeypatch.setenv("GREENLIT_LAUNCHER", "sagemaker")
+    assert [(line.name, line.state) for line in launching()] == [("sagemaker", "green"), ("aws", "green")]
+    text = Path("settings.yaml").read_text()
+    Path("settings.yaml").write_text(text.replace(BUCKET, "another-bucket"))
+    (_, aws) = launching()
+    assert (aws.state, aws.value) == ("red", "settings.yaml: sagemaker.bucket: no bucket another-bucket")
+    Path("settings.yaml").write_text(text.replace("123456789012", "210987654321"))
+    assert "credentials of account 123456789012, a role of 210987654321" in [line.value for line in launching()]
+    Path("settings.yaml").write_text(text)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    (_, aws) = launching()
+    assert (aws.state, "no credentials" in aws.value) == ("red", True)
+    Path("settings.yaml").write_text("launcher: nowhere\n")
+    monkeypatch.delenv("GREENLIT_LAUNCHER")
+    assert [(line.name, line.state) for line in launching()] == [("settings.yaml", "red")]

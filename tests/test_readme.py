@@ -46,6 +46,8 @@ TESTED = {
     "dvc exp run --run-all -j 1": "tests/test_sweeps.py",
     "mlflow ui --backend-store-uri sqlite:///mlflow.db": "tests/test_pipeline.py",
     "python -m greenlit.trackers.delivery": "tests/test_tracking.py",
+    "greenlit launch train --method dpo --dry-run": "tests/test_launch_plan.py",
+    "greenlit run --launcher sagemaker": "tests/test_launch_pipeline.py",
     "greenlit params --schema": "here",
     "greenlit params": "here",
     "dvc repro": "tests/test_pipeline.py",

@@ -42,7 +42,8 @@ def run_in_layout(plan: Plan) -> Path:
             shutil.copytree(channel.path, folder, dirs_exist_ok=True)
         else:
             shutil.copy2(channel.path, folder)
-    done = subprocess.run([sys.executable, ENTRY], cwd=root / "input/data/code", env=variables, check=False)
+    code = root / "input/data/code"
+    done = subprocess.run([sys.executable, ENTRY], cwd=code, env=variables, stdout=sys.stderr, check=False)
     if done.returncode:
         sys.exit(done.returncode)
     with tarfile.open(root / "model.tar.gz", "w:gz") as archive:

@@ -1,5 +1,6 @@
 """A plan to look at, before it costs anything."""
 
+import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -60,7 +61,7 @@ def show(told: dict[str, Any]) -> None:
     table.add_column(overflow="fold")
     for name, value in _lines(told):
         table.add_row(name, Text(value))
-    Console(highlight=False).print(table)
+    Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(table)
 
 
 def _lines(told: dict[str, Any]) -> list[tuple[str, str]]:
