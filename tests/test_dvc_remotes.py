@@ -1,5 +1,6 @@
 """docs/data-versioning.md does not lie: data goes to a remote and comes back in a fresh clone, without credentials."""
 
+import json
 import os
 import re
 import shutil
@@ -152,3 +153,39 @@ def test_an_own_file_under_dvc_is_noticed_when_it_changes(project: Path) -> None
         file.write('{"task_id": "add-two", "tests": [{"kind": "assert", "code": "assert 1"}]}\n')
     assert "Running stage 'fetch'" in workspace.run(project, "dvc", "repro", "fetch").stdout
     assert (project / "assets/raw/file/mine.jsonl").read_bytes() == (project / DATA[1]).read_bytes()
+
+
+@pytest.mark.slow
+def test_problems_candidates_pairs_and_models_come_back_from_s3_with_no_more_rights_than_the_policy_gives(
+    tiny: Path, tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from moto.s3.responses import S3Response
+
+    asked: set[str] = set()
+    set_action = S3Response._set_action
+
+    def noted(response, kind, method, querystring):
+        set_action(response, kind, method, querystring)
+        asked.add(response.data["Action"])
+
+    monkeypatch.setattr(S3Response, "_set_action", noted)
+    project = Path(shutil.copytree(tiny, tmp_path / "project", symlinks=True))
+    for name, value in {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_ENDPOINT_URL": s3}.items():
+        monkeypatch.setenv(name, value)
+    workspace.run(project, "dvc", "remote", "add", "--default", "storage", f"s3://{BUCKET}/greenlit")
+    commit(project)
+    workspace.run(project, "dvc", "push")
+    other = tmp_path / "clone"
+    workspace.run(project, "git", "clone", "-q", str(project), str(other))
+    workspace.run(other, "dvc", "pull", "--allow-missing")
+    assert workspace.digests(other) == workspace.digests(project)
+    for name in ("adapter", "merged"):
+        made = project / "results/tiny/dpo" / name
+        for file in (path for path in made.rglob("*") if path.is_file()):
+            assert (other / "results/tiny/dpo" / name / file.relative_to(made)).read_bytes() == file.read_bytes()
+    policy = json.loads((ROOT / "docs/iam/dvc-remote.json").read_text())
+    actions = [statement["Action"] for statement in policy["Statement"]]
+    allowed = {name for one in actions for name in (one if isinstance(one, list) else [one])}
+    meant = {"HeadBucket": "ListBucket", "HeadObject": "GetObject"}
+    needed = {f"s3:{meant.get(action, action)}" for action in asked}
+    assert {"s3:GetObject", "s3:PutObject", "s3:ListBucket"} <= needed <= allowed

@@ -53,6 +53,8 @@ TESTED = {
     "greenlit models lineage champion": "tests/test_models.py",
     'greenlit models rollback --reason "..."': "tests/test_promotion.py",
     "mlflow models serve -m models:/greenlit-starter@champion --env-manager local": "tests/test_models.py",
+    "greenlit launch train --method dpo --dry-run": "tests/test_launch_plan.py",
+    "greenlit run --launcher sagemaker": "tests/test_launch_pipeline.py",
     "greenlit params --schema": "here",
     "greenlit params": "here",
     "dvc repro": "tests/test_pipeline.py",

@@ -15,7 +15,9 @@ from greenlit.cli_programs import app as programs_app
 from greenlit.data.cli import app as data_app
 from greenlit.errors import ConfigError
 from greenlit.registry.cli import app as models_app
+from greenlit.launch.cli import LAUNCHER_HELP, choose_launcher, launch
 from greenlit.stage.entry import DEBUG, exit_cleanly
+from greenlit.stage.launching import ANEW
 
 if TYPE_CHECKING:
     from greenlit.config import Params
@@ -31,6 +33,7 @@ app = typer.Typer(
 app.add_typer(programs_app)  # without a name: its commands are ours
 app.add_typer(data_app)
 app.add_typer(models_app)
+app.command()(launch)
 
 STAGE_WORDS = {
     "prepare": ["prepare"],
@@ -69,6 +72,7 @@ def run(
         str | None, typer.Option(help=f"Comma-separated parts: {', '.join(STAGE_WORDS)}; or stage names of dvc.yaml.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Run the stages even if nothing changed.")] = False,
+    launcher: Annotated[str | None, typer.Option(help=LAUNCHER_HELP)] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traces of faults.")] = False,
 ) -> None:
     """Bring the experiment of params.yaml up to date, then print its result table.
@@ -77,6 +81,7 @@ def run(
     """
     from greenlit.config import load_params
 
+    choose_launcher(launcher)
     params = load_params()
     sources = params.scrape.sources.names()
     targets = [] if only is None else stage_targets(only, list(params.methods), list(params.reward_models), sources)
@@ -107,6 +112,7 @@ def _run_stages(
     ):
         if force:
             sweep()
+            os.environ[ANEW] = "1"
         repro(targets, force)
         sweep()  # DVC has it all now
 
@@ -170,6 +176,7 @@ def train(
         list[str] | None, typer.Option("--set", help="key=value of that method, e.g. lora.r=8; may be repeated.")
     ] = None,
     save: Annotated[bool, typer.Option("--save", help="Write the changes into params.yaml.")] = False,
+    launcher: Annotated[str | None, typer.Option(help=LAUNCHER_HELP)] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traces of faults.")] = False,
 ) -> None:
     """Train one method of params.yaml and what it needs; changes by --set go to results/trials/, unless --save."""
@@ -178,6 +185,7 @@ def train(
     from greenlit.paths import Paths
     from greenlit.training import command
 
+    choose_launcher(launcher)
     if save and not settings:
         raise ConfigError("--save: nothing to save", hint="--set key=value says what to change")
     params, changes = command.changed_params(method, settings or [])

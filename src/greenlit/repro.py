@@ -24,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 from greenlit.config import PARAMS, read_yaml
 from greenlit.errors import ConfigError, WorldError
 from greenlit.stage.entry import EXIT_CODE_FILE, end_with_parent
+from greenlit.stage.launching import SETTINGS, settings_file
 
 BETWEEN_STAGES_S = 3.0
 """DVC without a stage for so long is not about to start one."""
@@ -46,7 +47,9 @@ def repro_command(arguments: Sequence[str]) -> list[str]:
 def repro_environment() -> dict[str, str]:
     """Our environment, with this Python first on the path: stages are started as `python -m tasks.<stage>`."""
     search_path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return {**os.environ, "PATH": search_path, "PYTHONUNBUFFERED": "1"}
+    settings = settings_file()  # copies of the project lack what git does not track
+    own = {SETTINGS: str(settings.resolve())} if settings else {}
+    return {**os.environ, "PATH": search_path, "PYTHONUNBUFFERED": "1", **own}
 
 
 def repro(

@@ -5,7 +5,7 @@ to do. Nothing heavy is imported: versions come from the packages' metadata, tor
 """
 
 from greenlit.config import AnnotateParams
-from greenlit.doctor import cluster, generation, installation, machine, sandbox, trackers
+from greenlit.doctor import cluster, generation, installation, launching, machine, sandbox, trackers
 from greenlit.doctor.lines import Report, read_params, show
 
 __all__ = ["examine", "show"]
@@ -21,6 +21,7 @@ def examine(cheats: bool = True) -> Report:
         *generation.generation(),
         *cluster.cluster(),
         *trackers.trackers(),
+        *launching.launching(),
     ]
     params, _ = read_params()
     return sandbox.sandbox(lines, params.annotate if params else AnnotateParams(allow_portable=True), cheats)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from greenlit.errors import GreenlitError, WorldError
 from greenlit.stage.faults import GO_ON, as_known, first_line
+from greenlit.stage.launching import LAUNCHER, hand_over
 from greenlit.stage.secrets import redacted
 from greenlit.stage.stopping import Stopped, stoppable
 from greenlit.stage.workspace import ANSWERS, WORK
@@ -45,15 +46,20 @@ def run_stage(main: Callable[[], None], option: str | None = None) -> None:
     """
     given = _arguments(sys.modules[main.__module__].__doc__ or "", option)
     if given.debug:
-        sys.argv.remove("--debug")
         os.environ[DEBUG] = "1"
+    if given.launcher:
+        os.environ[LAUNCHER] = given.launcher
     _end_with_dvc()
     _settle_in_copy()
     source = str(Path(__file__).resolve().parents[2])  # what the stage starts runs the code that it runs itself
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
-    name = Path(sys.argv[0]).stem + (f"@{given.name}" if option else "")
+    stage = Path(sys.argv[0]).stem
+    name = stage + (f"@{given.name}" if option else "")
+    sys.argv[1:] = [option, given.name] if option else []
 
     def alone() -> None:
+        if LAUNCHED not in os.environ and "RANK" not in os.environ:
+            hand_over(stage, sys.argv[1:])
         with nullcontext() if LAUNCHED in os.environ or _rank() else only_one(f"stage {name}"):
             main()
 
@@ -71,6 +77,7 @@ def _arguments(description: str, option: str | None) -> argparse.Namespace:
     if option:
         parser.add_argument(option, dest="name", required=True, metavar="NAME", help="as params.yaml names it")
     parser.add_argument("--debug", action="store_true", help="show the traces of faults")
+    parser.add_argument("--launcher", help="where it runs: local or sagemaker; else GREENLIT_LAUNCHER, settings.yaml")
     return parser.parse_args()
 
 

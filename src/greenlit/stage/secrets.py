@@ -20,7 +20,12 @@ _HIDDEN = "***"
 
 def secret_names() -> list[str]:
     """Variables of the environment and of `.env` that hold secrets."""
-    return sorted(name for name in {**_env_file(), **os.environ} if _NAMES.search(name))
+    return sorted(name for name in {**_env_file(), **os.environ} if is_secret_name(name))
+
+
+def is_secret_name(name: str) -> bool:
+    """Does the name of a variable say that its value is a secret?"""
+    return _NAMES.search(name) is not None
 
 
 def redacted(text: str) -> str:
@@ -35,7 +40,7 @@ def redacted_values(value: Any) -> Any:
 
 def _secrets() -> list[str]:
     """Values to hide, the longest first."""
-    known = [source[name] for source in (os.environ, _env_file()) for name in source if _NAMES.search(name)]
+    known = [source[name] for source in (os.environ, _env_file()) for name in source if is_secret_name(name)]
     forms = {form for value in known if len(value) >= _SHORTEST for form in (value, quote(value, safe=""))}
     return sorted(forms, key=len, reverse=True)
 

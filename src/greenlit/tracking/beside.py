@@ -1,5 +1,6 @@
 """Start the process that delivers, once or beside a stage: another process, so that no tracker reaches a stage."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -7,6 +8,8 @@ from contextlib import contextmanager, suppress
 
 from greenlit.tracking.spool import SPOOL, entries
 
+DELIVERY = "GREENLIT_DELIVERY"
+"""Environment variable: `later` leaves everything in the spool, as in a job elsewhere that brings the spool back."""
 _LAST_NEWS_S = 5
 _DELIVERY_S = 300
 
@@ -33,6 +36,9 @@ def delivered_meanwhile(run_id: str) -> Iterator[None]:
     It ends after its standard input does, so also when this process dies. For the last news we wait a little; a slow
     tracker gets them while the next stages run.
     """
+    if os.environ.get(DELIVERY) == "later":
+        yield
+        return
     command = [*_delivery_command(), "--live", run_id]
     try:  # a session of its own: Ctrl-C is for us, and we tell it
         process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)

@@ -1,9 +1,11 @@
 """Checkpoints in a stage's work folder: when they are written, which of them count, how many stay.
 
 `checkpoint-<step>` counts once `complete` lies in it, which is written last: the trainer writes file by file, and a
-kill in between leaves a folder that looks like one.
+kill in between leaves a folder that looks like one. `complete` lists the files with their sizes: a folder that was
+copied while a machine went away (a spot instance's checkpoints in S3) may have the last file and lack others.
 """
 
+import json
 import os
 import shutil
 import time
@@ -11,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from greenlit.jsonl import write_json
 from greenlit.training.launch import anyone, is_first, wait_for_all
 
 COMPLETE = "complete"
@@ -38,14 +41,14 @@ class Checkpoints:
     def newest(self) -> Path | None:
         """The checkpoint to go on from; torn ones are removed."""
         for path in self.folder.glob("checkpoint-*") if is_first() else ():
-            if not (path / COMPLETE).exists():
+            if not _is_whole(path):
                 shutil.rmtree(path)
         found = self.kept()
         return found[-1] if found else None
 
     def kept(self) -> list[Path]:
         """The complete ones, oldest first."""
-        return sorted((mark.parent for mark in self.folder.glob(f"checkpoint-*/{COMPLETE}")), key=_step)
+        return sorted((path for path in self.folder.glob("checkpoint-*") if _is_whole(path)), key=_step)
 
     def due(self) -> bool:
         """Is it time for one? Whoever asks and hears yes writes it at once."""
@@ -61,7 +64,8 @@ class Checkpoints:
         path = self.folder / f"checkpoint-{step}"
         for file in path.iterdir():
             _to_disk(file)
-        (path / COMPLETE).touch()
+        sizes = {file.relative_to(path).as_posix(): file.stat().st_size for file in _files(path)}
+        write_json(path / COMPLETE, sizes)
         _to_disk(path)
         for old in self.kept()[: -self._keep]:
             (old / COMPLETE).unlink()
@@ -125,6 +129,19 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+def _files(path: Path) -> list[Path]:
+    return [file for file in path.rglob("*") if file.is_file() and file.name != COMPLETE]
+
+
+def _is_whole(path: Path) -> bool:
+    """Is everything there that was when the checkpoint was written?"""
+    try:
+        sizes = json.loads((path / COMPLETE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    return all((path / name).is_file() and (path / name).stat().st_size == size for name, size in sizes.items())
 
 
 def _to_disk(path: Path) -> None:
