@@ -14,8 +14,8 @@ import typer
 from greenlit.cli_programs import app as programs_app
 from greenlit.data.cli import app as data_app
 from greenlit.errors import ConfigError
-from greenlit.registry.cli import app as models_app
 from greenlit.launch.cli import LAUNCHER_HELP, choose_launcher, launch
+from greenlit.registry.cli import app as models_app
 from greenlit.stage.entry import DEBUG, exit_cleanly
 from greenlit.stage.launching import ANEW
 

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from greenlit.registry.flavor import WEIGHTS
 from greenlit.registry.mlflow import HASH_TAG
+from greenlit.registry.versions import CHAMPION
 from greenlit.stage.workspace import atomic_folder, sha256_tree
 from greenlit.trackers import mlflow_store
 
-ALIAS = "champion"
 _NOT_THERE = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
@@ -19,6 +20,7 @@ class Champion:
     version: str
     sha256: str
     source: str
+    """URI of the merged model's files."""
 
 
 def find_champion(name: str, uri: str | None = None) -> Champion | None:
@@ -36,12 +38,12 @@ def find_champion(name: str, uri: str | None = None) -> Champion | None:
     client = mlflow_store.open_client(uri)
     with mlflow_store.mlflow_faults(uri):
         try:
-            found = client.get_model_version_by_alias(name, ALIAS)
+            found = client.get_model_version_by_alias(name, CHAMPION)
         except MlflowException as fault:
             if fault.error_code not in _NOT_THERE:
                 raise
             return None
-        return Champion(name, str(found.version), found.tags.get(HASH_TAG, ""), found.source)
+        return Champion(name, str(found.version), found.tags.get(HASH_TAG, ""), f"{found.source}/{WEIGHTS}")
 
 
 def fetch_champion(champion: Champion, folder: Path, uri: str | None = None) -> Path:
