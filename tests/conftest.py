@@ -157,9 +157,12 @@ def warm_module(warm_process: str) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first: what takes longest must not come last when several processes share the work."""
+    """Files with slow tests first: what takes longest must not come last when several processes share the work.
+
+    First of all the one that takes longest and does without `tiny`, which another process makes meanwhile.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path not in slow, item.path.name != "test_starter.py"))
 
 
 @pytest.fixture(scope="session")

@@ -41,8 +41,8 @@ def store(uri: str) -> trackers.Mlflow:
 
 
 @pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str) -> Path:
-    """An empty folder as the project, MLflow's store set, nothing of W&B's."""
+def project(warm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str) -> Path:
+    """An empty folder as the project, MLflow's store set, nothing of W&B's; deliveries start warm."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", EXECUTION):

@@ -65,3 +65,8 @@ def test_a_signal_ends_both(stage: Path, number: int) -> None:
     assert process.wait(20) == -number
     assert interruption.gone(runs, 20)
     process.communicate()
+
+
+def test_where_nobody_listens_a_stage_starts_cold(stage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace.start_warm(monkeypatch, str(stage / "nobody"))
+    assert ended(started(stage, "3")) == (3, f"{stage} ['3'] x y False __main__\n", "from stdin\n")
