@@ -140,6 +140,10 @@ class Problem(Record):
         return [known[len(self.starter_code) :] for known in self.reference] if self.kind == "completion" else []
 
 
+_WHERE_THERE_IS = frozenset({"round", "match"})
+"""Keys of a candidate that are not written where they are null."""
+
+
 class Candidate(Record):
     """One program a model wrote for one problem. `(task_id, candidate_idx)` is unique in a file."""
 
@@ -171,7 +175,11 @@ class Candidate(Record):
     """The hint that this candidate's prompt had besides."""
     round: int | None = None
     """Of adaptive sampling. From 1 on it was sampled because of what became of the others: such candidates are in no
-    share or mean over samples. null: not sampled in rounds."""
+    share or mean over samples. null, which is not written: not sampled in rounds."""
+
+    @model_serializer(mode="wrap")
+    def _only_what_there_is(self, serialize: Any) -> dict[str, Any]:
+        return {key: value for key, value in serialize(self).items() if value is not None or key not in _WHERE_THERE_IS}
 
 
 class Metrics(Record):
@@ -219,10 +227,6 @@ class Annotated(Candidate):
     """Of a problem without tests; where there are some, it is not written."""
     rewards: dict[str, float | None] = {}
     reward: float | None = None
-
-    @model_serializer(mode="wrap")
-    def _a_match_where_there_is_one(self, serialize: Any) -> dict[str, Any]:
-        return {key: value for key, value in serialize(self).items() if key != "match" or value is not None}
 
 
 class Pair(Record):

@@ -65,7 +65,13 @@ def sample(
         sampled: false leaves the greedy candidates alone.
         go_on: decides, after each round of adaptive sampling, which problems are in the next one; see `rounds`. There
             are up to `adaptive.max_n` candidates per problem then.
+
+    Raises:
+        ValueError: `params.adaptive` without `go_on`.
+        GreenlitError: as the backend, or the budget is used up.
     """
+    if most_samples(params) > params.n and go_on is None:
+        raise ValueError("adaptive sampling without anyone who decides: go_on is missing")
     params = picked(params)
     weights, chat = _weights_and_chat(model, params)
     first = [*([-1] if greedy else []), *(range(params.n) if sampled else [])]
