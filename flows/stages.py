@@ -16,6 +16,7 @@ from typing import Any
 
 from prefect import get_run_logger, runtime, task
 from prefect.client.schemas.objects import TaskRun
+from prefect.results import ResultRecord
 from prefect.states import Completed, Failed, State
 
 from flows.graph import shown
@@ -78,8 +79,7 @@ def run_stage(stage: str, how: How, force: bool = False) -> State:
     """
 
     def again(_: Any, run: TaskRun, state: State) -> bool:
-        fault = getattr(state.data, "result", state.data)
-        return getattr(fault, "code", None) == TRY_AGAIN and run.run_count < how.tries(stage)
+        return getattr(fault_of(state), "code", None) == TRY_AGAIN and run.run_count < how.tries(stage)
 
     # Prefect logs an empty trace for a state that is its last try, so the last try is never its own last
     tried = reproduce.with_options(retries=_MOST_TRIES, retry_delay_seconds=how.retry_delay_s, retry_condition_fn=again)
@@ -94,8 +94,16 @@ def required(state: State) -> State:
     """
     if state.is_completed():
         return state
-    fault = getattr(state.data, "result", state.data)
+    fault = fault_of(state)
     raise fault if isinstance(fault, StageFailed) else StageFailed(1, state.message or state.name)
+
+
+def fault_of(state: State) -> Any:
+    """What a failed state is about; Prefect wraps it, in a record or in another state."""
+    found: Any = state
+    while isinstance(found, State | ResultRecord):
+        found = found.data if isinstance(found, State) else found.result
+    return found
 
 
 def _run_name() -> str:
@@ -120,8 +128,8 @@ def pull(stages: Sequence[str], how: How) -> None:
     """
     import dvc.config
 
-    if not dvc.config.Config.from_cwd().get("remote"):
-        get_run_logger().info("no DVC remote is set: nothing to pull")
+    if not dvc.config.Config.from_cwd().get("core", {}).get("remote"):
+        get_run_logger().info("DVC has no default remote: nothing to pull")
         return
     required(pull_from_remote(list(stages), how))
 
