@@ -48,9 +48,7 @@ StageTimeout = Annotated[
 ]
 Retries = Annotated[
     dict[str, int] | None,
-    Field(
-        description="More tries by stage, after exit code 75 only; GREENLIT_RETRIES, else 2 for scrape, fetch, generate."
-    ),
+    Field(description="More tries by stage, after exit code 75; GREENLIT_RETRIES, else 2 for scrape, fetch, generate."),
 ]
 
 

@@ -70,6 +70,6 @@ def exit_code(state: State) -> int:
 
 def main(called: Flow[Any, Any], arguments: Mapping[str, Any]) -> None:
     """Run a flow from the command line; the message goes to stderr, and the exit code is the stage's."""
-    state = called(**arguments)
+    state: State = called(**arguments, return_state=True)
     print(state.message, file=sys.stderr)
     sys.exit(exit_code(state))

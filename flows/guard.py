@@ -36,6 +36,7 @@ NOTES = WORK / "flow-runs"
 PATIENCE_S = 30.0
 """How long a run waits for what a killed one started to end."""
 WHY = f"its process ended without a word: killed, out of memory, or the machine went down; {GO_ON}"
+STOPPED = f"it was stopped from outside; {GO_ON}"
 _held: list[int] = []
 
 

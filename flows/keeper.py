@@ -20,7 +20,7 @@ import psutil
 
 BETWEEN_STAGES_S = 3.0
 """DVC without a stage for so long is not about to start one."""
-FOR_DVC_S = 2.0
+FOR_DVC_S = 8.0
 """What DVC gets to notice that its stage was killed, and to free its locks."""
 _POLL_S = 0.1
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36

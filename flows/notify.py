@@ -15,7 +15,7 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger
 from prefect.states import State
 
-from flows.guard import WHY, mark_crashed
+from flows.guard import STOPPED, WHY, mark_crashed
 from flows.settings import setting
 from greenlit.stage.secrets import redacted
 
@@ -68,10 +68,14 @@ def on_failure(flow: Flow[Any, Any], run: FlowRun, state: State) -> None:
 
 
 def on_crash(flow: Flow[Any, Any], run: FlowRun, state: State) -> None:
-    """Prefect calls it, in the process that served the run, when the run's own process is gone."""
-    with get_client(sync_client=True) as client:
-        mark_crashed(client, run.id, WHY)
-    notify(f"{flow.name} crashed ({run.name}): {WHY}", event="crashed", flow=flow.name, run=str(run.id))
+    """Prefect calls it when a signal has stopped the run, and in the process that served it when its own is gone."""
+    why = WHY if "status code" in (state.message or "") else STOPPED
+    try:
+        with get_client(sync_client=True) as client:
+            mark_crashed(client, run.id, why)
+    except Exception as fault:  # the server has gone, most likely with the run
+        _logger().warning(f"the server was not told why the run crashed: {type(fault).__name__}")
+    notify(f"{flow.name} crashed ({run.name}): {why}", event="crashed", flow=flow.name, run=str(run.id))
 
 
 def tell_promotion(before: dict[str, Any], after: dict[str, Any], called: str) -> None:

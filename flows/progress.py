@@ -17,7 +17,7 @@ def key_of(name: str) -> str:
 
 
 class ProgressArtifact:
-    """Made with the first line that tells progress, then updated once a second at most; its faults are not the stage's."""
+    """Made with the first line that tells progress, updated once a second at most; its faults are not the stage's."""
 
     def __init__(self, name: str) -> None:
         self._key = key_of(f"progress {name}")

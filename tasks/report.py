@@ -2,7 +2,7 @@
 
 Reads   assets/datasets/<ds>/test/{evaluations_baseline.json,<m>/evaluations_after.json}, the graded candidates beside
         them (those of validation where test was not measured), assets/datasets/<ds>/audit.json,
-        assets/rl/<ds>/manifest.json, results/<e>/<m>/logs/
+        results/<e>/<m>/logs/
 Writes  results/reports/<e>_summary.{json,md}                           figures, and the same to read
         results/reports/<e>_{pass_at_k,by_problem,training}.csv         for `dvc plots`
         results/reports/<e>_{pass_at_k,by_problem,verdicts,training}.png
