@@ -175,7 +175,6 @@ def _environment(note: Note, url: str | None = None) -> dict[str, str]:
     """Ours, with the address of the Prefect server: its own pages ask where they are told, by default port 4200."""
     server = note.services.get(PREFECT)
     address = server.url if server else url
-    mlflow = note.services.get(MLFLOW)
     return {
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
@@ -183,7 +182,6 @@ def _environment(note: Note, url: str | None = None) -> dict[str, str]:
         "PREFECT_API_URL": f"{address}/api",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its jobs judge LLM traces: three processes for nothing
-        **({"GREENLIT_MLFLOW_URL": mlflow.url} if mlflow and mlflow.url else {}),
     }
 
 
