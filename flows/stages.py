@@ -23,7 +23,7 @@ from flows.graph import shown
 from flows.processes import TimeLimitError, run_kept
 from flows.progress import ProgressArtifact
 from greenlit.repro import StageFailedError, repro_command, repro_environment, set_torn_lock_aside
-from greenlit.stage.entry import EXIT_CODE_FILE
+from greenlit.stage.entry import EXIT_CODE_FILE, NOTHING_NEW
 from greenlit.stage.secrets import redacted
 
 LAST_LINES = 40
@@ -142,17 +142,17 @@ def pull_from_remote(stages: list[str], how: How) -> State:
 
 
 def followed(name: str, command: Sequence[str], environment: Mapping[str, str], cwd: Path, how: How) -> State:
-    """Stream a process into the run log until it is done; the state says whether DVC ran any stage in it."""
+    """Stream a process into the run log until it is done; the state says whether any stage had something to do."""
     logger = get_run_logger()
     last: deque[str] = deque(maxlen=LAST_LINES)
     progress = ProgressArtifact(name)
-    ran = False
+    ran = 0
 
     def on_line(line: str) -> None:
         nonlocal ran
         line = redacted(line)
         last.append(line)
-        ran |= line.startswith("Running stage")
+        ran += line.startswith("Running stage") - line.startswith(NOTHING_NEW)
         logger.info(line)
         progress.line(line)
 

@@ -12,7 +12,7 @@ from greenlit.config import Params, load_params_and_method
 from greenlit.jsonl import read_json
 from greenlit.paths import Paths
 from greenlit.registry.mlflow import already_registered, remember
-from greenlit.stage.entry import run_stage
+from greenlit.stage.entry import NOTHING_NEW, run_stage
 from greenlit.stage.hardware import quiet_libraries
 from greenlit.stage.stopping import postponed
 from greenlit.stage.workspace import WORK, sha256_file, sha256_tree
@@ -28,6 +28,7 @@ def run(params: Params, name: str, paths: Paths) -> None:
     note = {"margin": params.registration.margin, "push_to_hub": params.registration.push_to_hub}
     note["test_sha256"] = sha256_file(paths.problems("test"))
     if already_registered(record, model, sha256, tracking_uri(), **note):
+        print(f"{NOTHING_NEW}{params.experiment}/{name} is a version of {model} already", file=sys.stderr)
         return
     if read_json(paths.report("summary.json"))["after_test"] is None:
         print(f"{params.experiment}/{name}: not registered: evaluate.test is false in params.yaml", file=sys.stderr)

@@ -81,6 +81,11 @@ def test_a_finished_job_that_nobody_fetched_is_fetched_and_not_run_again(cloud: 
     assert (OUT / "metrics.json").exists()
     assert len(mine(cloud)) == 1
     assert "is done: fetching its result" in capsys.readouterr().err
+    monkeypatch.setenv("GREENLIT_LAUNCH_ANEW", "1")
+    again = train()
+    assert len(mine(cloud)) == 2
+    assert "goes on after 0" in cloud.log_of(again.name), "not from the checkpoints of the one that is done"
+    monkeypatch.delenv("GREENLIT_LAUNCH_ANEW")
     uploaded = [key for key in cloud.objects("greenlit/inputs/") if key.endswith(".done")]
     Path("pairs/dpo.jsonl").write_text("other pairs\n")
     train()

@@ -15,8 +15,8 @@ import launch_project
 import pytest
 import yaml
 
-from greenlit.errors import ConfigError, DataError, WorldError
-from greenlit.launch import cost, driving, fetching
+from greenlit.errors import ConfigError, DataError, GreenlitError, WorldError
+from greenlit.launch import container, cost, driving, fetching
 from greenlit.launch.channels import channel_name, channels_of
 from greenlit.launch.jobs import Job
 from greenlit.launch.plan import make_plan
@@ -388,6 +388,43 @@ def test_a_job_that_was_ended_is_no_fault_and_says_by_what(secondary: str, words
     with pytest.raises(WorldError, match=words) as told:
         driving._require_completed(Job("job", "Stopped", secondary, "", "", None, None))
     assert "goes on from" in told.value.hint
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind", "said"),
+    [
+        ("AlgorithmError: error: x\nhint: y, exit code: 2", ConfigError, "error: x\nhint: y"),
+        ("AlgorithmError: error: x, exit code: 2, exit code: 1", ConfigError, "error: x"),  # torchrun's own comes last
+        ("AlgorithmError: error: the disk is full, exit code: 75", WorldError, "the disk is full"),
+        ("AlgorithmError: it said exit code 2 somewhere, exit code: 1", GreenlitError, "somewhere"),
+        ("ClientError: no such image", GreenlitError, "no such image"),
+    ],
+)
+def test_the_exit_code_of_the_stage_comes_through(reason: str, kind: type, said: str) -> None:
+    with pytest.raises(GreenlitError) as told:
+        driving._require_completed(Job("job", "Failed", "Failed", "", reason, None, None))
+    assert type(told.value) is kind
+    assert told.value.args[0].endswith(said)
+
+
+def test_an_image_without_sent_code_runs_its_own(project: Path, tmp_path: Path) -> None:
+    channels = {"SM_CHANNEL_MODEL": str(tmp_path / "m"), "SM_CHANNEL_PAIRS_DPO": str(tmp_path / "p")}
+    for folder, file in (("m", "config.json"), ("p", "dpo.jsonl"), ("s", "params.yaml")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / file).write_text(Path("params.yaml").read_text())
+    params = (tmp_path / "s/params.yaml").read_text()
+    (tmp_path / "s/params.yaml").write_text(params + "rewards: {model: model}\n")
+    variables = {**channels, "SM_CHANNEL_SETTINGS": str(tmp_path / "s"), "GREENLIT_CHECKPOINT_DIR": str(tmp_path / "c")}
+    container._lay_out(tmp_path / "laid", "train", "dpo", variables)
+    laid = tmp_path / "laid"
+    assert (laid / "src/greenlit/cli.py").is_file()
+    assert (laid / "pairs/dpo.jsonl").resolve() == tmp_path / "p/dpo.jsonl"
+    assert (laid / "model").resolve() == tmp_path / "m"
+    assert (laid / ".work").resolve() == tmp_path / "c"
+    with pytest.raises(DataError, match=r"SM_CHANNEL_MODEL: not set"):
+        container._lay_out(
+            laid, "train", "dpo", {key: variables[key] for key in variables if key != "SM_CHANNEL_MODEL"}
+        )
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "docs/iam").glob("*.json")), ids=lambda path: path.stem)

@@ -162,8 +162,7 @@ def test_prefect_shows_one_task_run_per_stage_and_finds_nothing_to_do(tiny: Path
     states = dict(re.findall(r"^TASK (\S+) (\w+)$", out, re.MULTILINE))
     listed = workspace.run(tiny, *DVC, "stage", "list", "--name-only").stdout.split()
     assert set(states) == {stage.replace("@", "-") for stage in listed}
-    assert {stage for stage, state in states.items() if state == "Completed"} == {"register-dpo"}
-    assert {state for stage, state in states.items() if stage != "register-dpo"} == {"Cached"}
+    assert set(states.values()) == {"Cached"}
     assert re.search(r"^FLOW Completed$", out, re.MULTILINE)
 
 

@@ -20,7 +20,7 @@ from greenlit.errors import ConfigError, GreenlitError, WorldError
 from greenlit.launch.access import NoCapacity, OutOfReach, reachable, told
 from greenlit.launch.cost import note_job, require_affordable
 from greenlit.launch.fetching import bring, fetch
-from greenlit.launch.following import Log, follow, say, stop_and_wait
+from greenlit.launch.following import Log, follow, say, stop_and_wait, wait_for_end
 from greenlit.launch.jobs import Job, Jobs
 from greenlit.launch.plan import make_plan
 from greenlit.launch.sending import make_source, send_inputs
@@ -33,6 +33,7 @@ from greenlit.stage.stopping import postponed
 from greenlit.stage.workspace import WORK
 from greenlit.tracking.executions import execution_of
 
+_EXIT_CODES = re.compile(r",?\s*exit ?code:? (\d+)(?:,?\s*exit ?code:? \d+)*\s*$", re.IGNORECASE)
 Sleep = Callable[[float], None]
 
 
@@ -67,6 +68,9 @@ def _finished_or_running(jobs: Jobs) -> Job | None:
     """A job of this key to go on with: running, or done and not to be done anew."""
     reachable(jobs.plan.settings)
     job = jobs.newest()
+    if job and job.status == "Stopping":
+        say(f"{job.name}: is being stopped; waiting for its end")
+        job = wait_for_end(jobs, job.name)
     if job is None or (job.ended and (job.status != "Completed" or os.environ.get(ANEW) == "1")):
         return None
     say(f"{job.name}: {'is done: fetching its result' if job.ended else 'runs already: following it'}")
@@ -154,10 +158,10 @@ def _require_completed(job: Job) -> Job:
                 f"{job.name}: ended by sagemaker.{limit}", hint=f"the same command goes on from there; or raise {limit}"
             )
         raise WorldError(f"{job.name}: was stopped", hint="the same command goes on from its checkpoints")
-    codes = re.findall(r"exit ?code:? (\d+)", job.reason, re.IGNORECASE)
+    codes = _EXIT_CODES.search(job.reason)  # the stage's own, then those of what started it
     kinds: dict[int, type[GreenlitError]] = {2: ConfigError, 75: WorldError, 130: WorldError, 143: WorldError}
-    kind = kinds.get(int(codes[-1]) if codes else 1, GreenlitError)
-    reason = redacted(re.sub(r"(,? exit ?code:? \d+\s*)+$", "", job.reason, flags=re.IGNORECASE)).strip()
+    kind = kinds.get(int(codes[1]) if codes else 1, GreenlitError)
+    reason = redacted(_EXIT_CODES.sub("", job.reason)).strip()
     raise kind(f"{job.name} failed: {reason}", hint="the log's last lines stand above")
 
 

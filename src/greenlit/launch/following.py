@@ -90,15 +90,21 @@ def follow(jobs: Jobs, name: str, log: Log, sleep: Callable[[float], None] = tim
 def stop_and_wait(jobs: Jobs, name: str, sleep: Callable[[float], None] = time.sleep) -> None:
     """Stop a job, and see it end: nothing may go on costing."""
     say(f"{name}: stopping the job")
-    until = time.monotonic() + _STOPPING_S
     try:
         jobs.stop(name)
-        while not (job := jobs.look_at(name)).ended and time.monotonic() < until:
-            sleep(min(1.0, jobs.plan.settings.poll_s))
+        job = wait_for_end(jobs, name, sleep)
     except GreenlitError as fault:
         say(f"{name}: may still run, and cost: {fault.args[0]}; stop it in the console")
         return
     say(f"{name}: {job.status if job.ended else 'asked to stop, and not ended yet: look at the console'}")
+
+
+def wait_for_end(jobs: Jobs, name: str, sleep: Callable[[float], None] = time.sleep) -> Job:
+    """A job that was asked to stop, when it has, or after the time that SageMaker gives it."""
+    until = time.monotonic() + _STOPPING_S
+    while not (job := jobs.look_at(name)).ended and time.monotonic() < until:
+        sleep(min(1.0, jobs.plan.settings.poll_s))
+    return job
 
 
 def say(text: str) -> None:

@@ -51,6 +51,7 @@ class Jobs:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self._completed = 0
         # the role is checked by AWS when the job is made; the SDK's own simulation also refuses roles that would do
         os.environ.setdefault("SAGEMAKER_VALIDATE_ROLE", "false")
 
@@ -69,6 +70,11 @@ class Jobs:
         """Client for CloudWatch Logs."""
         return self.session.client("logs")
 
+    @property
+    def checkpoints(self) -> str:
+        """S3 URI: what was interrupted is gone on with, and after a job that came to its end one begins anew."""
+        return f"{self.plan.checkpoints}{self._completed}/"
+
     @cached_property
     def _sagemaker(self) -> Any:
         return self.session.client("sagemaker")
@@ -83,6 +89,7 @@ class Jobs:
             for page in pages:
                 found += page["TrainingJobSummaries"]
         ours = [row for row in found if row["TrainingJobName"].startswith(f"{self.plan.job_prefix}-")]
+        self._completed = sum(row["TrainingJobStatus"] == "Completed" for row in ours)
         newest = max(ours, key=lambda row: (row["CreationTime"], row["TrainingJobName"]), default=None)
         return self.look_at(newest["TrainingJobName"]) if newest else None
 
@@ -188,7 +195,7 @@ class Jobs:
                 compression_type="GZIP",
                 **({"kms_key_id": settings.kms_key} if settings.kms_key else {}),
             ),
-            checkpoint_config=CheckpointConfig(s3_uri=plan.checkpoints, local_path=CHECKPOINTS),
+            checkpoint_config=CheckpointConfig(s3_uri=self.checkpoints, local_path=CHECKPOINTS),
             input_data_config=[InputData(channel_name=name, data_source=uri) for name, uri in channels.items()],
             hyperparameters=plan.hyperparameters,
             environment=plan.environment,

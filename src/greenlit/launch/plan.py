@@ -60,7 +60,7 @@ class Plan:
 
     @property
     def checkpoints(self) -> str:
-        """S3 URI; the same for all attempts."""
+        """S3 URI below which they are, the same for all attempts."""
         return f"{self.home}/checkpoints/{self.job_prefix}/"
 
     @property

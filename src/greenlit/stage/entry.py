@@ -27,6 +27,8 @@ from greenlit.stage.workspace import ANSWERS, WORK
 
 EXIT_CODE_FILE = "GREENLIT_EXIT_CODE_FILE"
 """Environment variable: where to leave the exit code, for a caller that DVC hides it from."""
+NOTHING_NEW = "nothing new: "
+"""How a stage that DVC runs every time begins the line that says it had nothing to do."""
 DEBUG = "GREENLIT_DEBUG"
 """Environment variable: 1 shows the traces of faults."""
 LAUNCHED = "GREENLIT_LAUNCHED"
