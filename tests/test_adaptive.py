@@ -5,27 +5,43 @@ import json
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from generation_server import Server, serve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenlit.config import AdaptiveParams, AnnotateParams, EndpointParams, GenerateParams
+from greenlit.config import (
+    AdaptiveParams,
+    AnnotateParams,
+    EndpointParams,
+    GenerateParams,
+    load_params,
+    parse_params,
+    read_yaml,
+)
 from greenlit.errors import BudgetError, ConfigError
+from greenlit.evaluation.markdown import _adaptive
 from greenlit.execution.cache import VerdictCache
 from greenlit.execution.judges import Judge
 from greenlit.generation.adaptive import by_execution, enough
 from greenlit.generation.rounds import round_of
 from greenlit.generation.sample import sample
 from greenlit.grading import annotate
+from greenlit.jsonl import read_json, read_rows, write_rows
 from greenlit.pairs.groups import first_round
 from greenlit.pairs.manifest import Counts, manifest
 from greenlit.pairs.nbest import n_best, ranked
 from greenlit.pairs.pairs import preference_pairs, shuffle_verdicts
 from greenlit.pairs.rounds import RoundCounts
+from greenlit.paths import Paths
 from greenlit.stage.progress import Progress
 from greenlit.types import Annotated, AssertTest, Candidate, Problem
+from tasks import annotate as annotate_stage
+from tasks import build, generate
+
+ROOT = Path(__file__).parent.parent
 
 LIMITS = AnnotateParams(allow_portable=True)
 ADAPTIVE = AdaptiveParams(max_n=14, round=4, passes=2, fails=2, limits=LIMITS)
@@ -244,6 +260,71 @@ def test_problems_without_tests_and_a_sandbox_that_is_not_allowed_are_refused_be
     with pytest.raises(ConfigError, match="allow_portable"):
         run("b", strict)
     assert not server.bodies
+
+
+def test_the_stages_pass_it_on_to_the_manifest_and_the_report(server: Server, tiny_chat_model: Path, capsys) -> None:
+    raw = read_yaml(ROOT / "presets/tiny.yaml")
+    raw["annotate"] = LIMITS.model_dump()
+    raw["generate"] = PARAMS.model_dump()
+    params = parse_params(raw, "params.yaml")
+    paths = Paths.of(params)
+    write_rows(paths.problems("train"), problems(4))
+    count = generate.run(params.generate, 0, paths.problems("train"), tiny_chat_model, paths.candidates)
+    files = (paths.problems("train"), paths.candidates, paths.annotated, paths.timings)
+    earned = annotate_stage.run(params.annotate, *files, params.rewards)["earned"]
+    build.run(params, paths, tiny_chat_model)
+    said = capsys.readouterr().err
+    made = read_json(paths.rl / "manifest.json")
+    rows = list(read_rows(paths.annotated, Annotated))
+    first = first_round(rows)
+    assert count == made["candidates"] == len(rows) > len(first) == 16
+    rate = sum(bool(one.passed) for one in first) / 16
+    assert made["train_pass@k"]["1"] == pytest.approx(rate, abs=1e-6)
+    assert earned["pass/visible"] == pytest.approx(rate)
+    assert rate != pytest.approx(sum(bool(one.passed) for one in rows) / len(rows))
+    told = made["adaptive"]
+    assert told["saved"] == 4 * 14 - count
+    assert sum(told["stopped"].values()) == sum(told["samples"].values()) == 4
+    assert told["stopped"]["other_verdicts"] == 0
+    assert f"adaptive sampling: {told['saved']} of 56 samples saved; " in said
+    (title, _, table) = _adaptive({"adaptive": told})
+    assert title == "## generate: adaptive sampling"
+    assert f"| samples saved | {told['saved']}, against 14 of every problem |" in table
+    assert _adaptive({}) == []
+
+
+def faults_of(**adaptive: Any) -> str:
+    raw = read_yaml(ROOT / "presets/starter.yaml")
+    raw["generate"]["adaptive"] = adaptive
+    with pytest.raises(ConfigError) as error:
+        parse_params(raw, "params.yaml")
+    return str(error.value)
+
+
+def test_settings_that_cannot_be_are_told_and_an_alias_spells_the_limits_once(tmp_path: Path) -> None:
+    limits = {"allow_portable": True}
+    assert "generate.adaptive.max_n: is missing" in faults_of(limits=limits)
+    assert "adaptive.max_n must be above n = 12, the samples of the first round (found 12)" in faults_of(max_n=12)
+    assert "generate.adaptive.fails: must be >= 1 (found 0)" in faults_of(max_n=32, fails=0, limits=limits)
+    unlike = faults_of(max_n=32, limits={"allow_portable": True, "timeout_s": 3.0})
+    assert "generate.adaptive.limits: must be the same as annotate (found timeout_s 3.0 and 10.0)" in unlike
+    text = (ROOT / "presets/starter.yaml").read_text()
+    text = text.replace(
+        "  n: 12 ", "  adaptive: {max_n: 32, limits: &limits {timeout_s: 7, allow_portable: true}}\n  n: 12 "
+    )
+    start, end = text.index("annotate:"), text.index("rewards:")
+    (tmp_path / "params.yaml").write_text(f"{text[:start]}annotate: *limits\n\n{text[end:]}")
+    params = load_params(tmp_path / "params.yaml")
+    assert params.annotate == params.generate.adaptive.limits == AnnotateParams(timeout_s=7, allow_portable=True)
+    raw = read_yaml(tmp_path / "params.yaml")
+    raw["dataset"]["name"] = "completion"
+    with pytest.raises(ConfigError, match=r"generate\.adaptive: completion has no tests"):
+        parse_params(raw, "params.yaml")
+
+
+def test_adaptive_sampling_without_anyone_who_decides_is_no_plain_sampling(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="go_on is missing"):
+        sample(tiny_model, problems(1), PARAMS, seed=0, greedy=False, work=tmp_path, workers=1, label="t")
 
 
 def row(index: int, code: str, passed: bool | None, finish: str = "eos", round_: int | None = 0) -> Annotated:
