@@ -102,14 +102,9 @@ def annotated(judge: Judge | Untested | ClusterJudge) -> bytes:
         return "".join(to_line(row) for row, _ in annotate(known, candidates(), judge, bar)).encode()
 
 
-def test_candidates_are_the_same_bytes_and_nothing_of_the_drivers_environment_travels(
-    on_ray, local, tiny_model, tmp_path
+def test_candidates_are_the_same_bytes_also_when_a_worker_is_killed(
+    on_ray, local, tiny_model, tmp_path, monkeypatch, capfd
 ) -> None:
-    assert sampled(tiny_model, tmp_path) == local
-    assert not members("Sampler"), "members must be gone with their work"
-
-
-def test_a_worker_killed_in_the_middle_changes_nothing(on_ray, local, tiny_model, tmp_path, monkeypatch, capfd) -> None:
     from greenlit.cluster.crew import Crew
 
     killed = []
@@ -126,6 +121,7 @@ def test_a_worker_killed_in_the_middle_changes_nothing(on_ray, local, tiny_model
     assert sampled(tiny_model, tmp_path) == local
     assert len(killed) == 1
     assert "a worker died" in capfd.readouterr().err
+    wait_until(lambda: not members("Sampler"), 20, "members outlived their work")
     rows = [json.loads(line) for line in (tmp_path / "candidates.jsonl").read_text().splitlines()]
     assert len({(row["task_id"], row["candidate_idx"]) for row in rows}) == len(rows) == 5 * len(PROBLEMS)
 
@@ -154,7 +150,7 @@ def test_verdicts_are_the_same_bytes_also_when_a_worker_is_killed(on_ray, monkey
     told = capfd.readouterr().err
     assert "a worker died" in told
     assert told.count(f"sandbox level {judge.level} (") == 2, "every node's level is told, once"
-    assert not members("Grader")
+    wait_until(lambda: not members("Grader"), 20, "members outlived their work")
 
 
 def killing_free() -> Iterator[tuple[Problem, str]]:
@@ -237,8 +233,8 @@ PROMPTS = "".join(json.dumps({"task_id": one.task_id, "prompt": one.prompt}) + "
 def generate(folder: Path, model: Path, **variables: str) -> subprocess.Popen:
     """`greenlit generate`, long enough to be ended in the middle."""
     (folder / "prompts.jsonl").write_text(PROMPTS)
-    options = ["--prompts", "prompts.jsonl", "--model", str(model), "--out", "out.jsonl", "-n", "40", "--seed", "5"]
-    sizes = ["--max-new-tokens", "64", "--batch-size", "20"]
+    options = ["--prompts", "prompts.jsonl", "--model", str(model), "--out", "out.jsonl", "-n", "16", "--seed", "5"]
+    sizes = ["--max-new-tokens", "48", "--batch-size", "16"]
     return subprocess.Popen(
         [sys.executable, "-m", "greenlit.cli", "generate", *options, *sizes],
         cwd=folder, stderr=subprocess.PIPE, text=True,
@@ -262,12 +258,11 @@ def test_a_driver_stopped_then_killed_leaves_nobody_and_goes_on_anywhere(cluster
         driver.send_signal(number)
         assert driver.wait(20) == code, driver.stderr.read()
         wait_until(lambda: not members("Sampler"), 20, "members outlived their driver")
-        assert 0 < rows_in(folder) < 40 * len(PROBLEMS)
+        assert 0 < rows_in(folder) < 16 * len(PROBLEMS)
         if number == signal.SIGTERM:
             assert "stopped by SIGTERM" in driver.stderr.read()
-    ended = generate(folder, tiny_model)  # goes on without the cluster
+    ended, alone = generate(folder, tiny_model), generate(whole, tiny_model)  # both without the cluster
     assert ended.wait(120) == 0, ended.stderr.read()
-    alone = generate(whole, tiny_model)
     assert alone.wait(120) == 0, alone.stderr.read()
     assert (folder / "out.jsonl").read_bytes() == (whole / "out.jsonl").read_bytes()
 
