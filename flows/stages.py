@@ -29,11 +29,18 @@ from greenlit.stage.secrets import redacted
 LAST_LINES = 40
 TRY_AGAIN = 75
 GRACE_S = 20.0
-_MOST_TRIES = 1000
 _HELD = re.compile(
     r"(?:is busy, it is being blocked by:?.*?\(PID (\d+)\)|is at work here already \(process (\d+)\))", re.S
 )
 _SIGNAL = re.compile(r"exited with -(\d+)")
+
+
+def _never(_: Any, run: TaskRun, state: State) -> bool:
+    return False
+
+
+ONCE: dict[str, Any] = {"cache_policy": None, "retries": 1, "retry_condition_fn": _never}
+"""Of a task that is not tried again: without a condition that says so, Prefect would log an empty trace."""
 
 
 class StageFailed(StageFailedError):
@@ -81,9 +88,8 @@ def run_stage(stage: str, how: How, force: bool = False) -> State:
     def again(_: Any, run: TaskRun, state: State) -> bool:
         return getattr(fault_of(state), "code", None) == TRY_AGAIN and run.run_count < how.tries(stage)
 
-    # Prefect logs an empty trace for a state that is its last try, so the last try is never its own last
-    tried = reproduce.with_options(retries=_MOST_TRIES, retry_delay_seconds=how.retry_delay_s, retry_condition_fn=again)
-    return required(tried(stage, how, force))
+    options = {**ONCE, "retries": how.tries(stage), "retry_condition_fn": again}
+    return required(reproduce.with_options(**options, retry_delay_seconds=how.retry_delay_s)(stage, how, force))
 
 
 def required(state: State) -> State:
@@ -110,7 +116,7 @@ def _run_name() -> str:
     return shown(runtime.task_run.parameters["stage"])
 
 
-@task(task_run_name=_run_name, cache_policy=None, log_prints=False)
+@task(task_run_name=_run_name, **ONCE)
 def reproduce(stage: str, how: How, force: bool = False) -> State:
     """Bring one stage up to date; what it needs is taken as it lies there."""
     command = repro_command([*(["--force"] if force else []), "--single-item", stage])
@@ -134,7 +140,7 @@ def pull(stages: Sequence[str], how: How) -> None:
     required(pull_from_remote(list(stages), how))
 
 
-@task(task_run_name="pull", cache_policy=None)
+@task(task_run_name="pull", **ONCE)
 def pull_from_remote(stages: list[str], how: How) -> State:
     """`dvc pull`; what the remote does not have is made here."""
     command = [sys.executable, "-m", "dvc", "pull", "--allow-missing", *stages]
