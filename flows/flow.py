@@ -11,6 +11,7 @@ from prefect.states import Completed, Failed, State
 from pydantic.fields import FieldInfo
 
 from flows.notify import on_crash, on_failure
+from flows.stages import fault_of
 from greenlit.repro import StageFailedError
 from greenlit.stage.entry import DEBUG
 from greenlit.stage.faults import as_known
@@ -64,7 +65,7 @@ def exit_code(state: State) -> int:
     """What the process of a flow run ends with: as the stage, or the fault, says."""
     if state.is_completed():
         return 0
-    fault = getattr(state.data, "result", state.data)
+    fault = fault_of(state)
     return getattr(fault, "exit_code", getattr(fault, "code", 1)) or 1
 
 

@@ -77,32 +77,34 @@ def _noted() -> Iterator[None]:
 
 def bury_the_dead() -> None:
     """Mark the runs crashed whose notes were left here, and say why; called by who holds the workspace."""
-    notes = [note for note in NOTES.glob("*.json") if read_json(note).get("api") == PREFECT_API_URL.value()]
+    notes = [note for note in NOTES.glob("*.json") if note.stem != flow_run.id]
     if not notes:
         return
     with get_client(sync_client=True) as client:
         for note in notes:
-            if note.stem != flow_run.id and mark_crashed(client, UUID(note.stem), WHY):
+            found = mark_crashed(client, UUID(note.stem), WHY)
+            if found:
                 get_run_logger().warning(f"flow run {note.stem} is marked as crashed: {WHY}")
-            note.unlink()
+            if found is not None or read_json(note).get("api") == PREFECT_API_URL.value():
+                note.unlink()  # the run of another server keeps its note until that server is here again
 
 
-def mark_crashed(client: SyncPrefectClient, run: UUID, why: str) -> bool:
+def mark_crashed(client: SyncPrefectClient, run: UUID, why: str) -> bool | None:
     """Say of a flow run, and of its task runs that still seem to run, that they crashed, and why.
 
     Returns:
-        False if the server does not know the run, or it had ended in order.
+        False if it had ended in order, None if the server does not know it.
     """
     try:
         state = client.read_flow_run(run).state
     except ObjectNotFound:
-        return False
+        return None
     if state is not None and state.is_final() and not state.is_crashed():
         return False
     message = why if state is None or not state.message or not state.is_crashed() else f"{state.message}: {why}"
     if state is None or why not in (state.message or ""):
         client.set_flow_run_state(run, Crashed(message=message), force=True)
-    running = TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING]))
+    running = TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING]), name=None)
     of_run = FlowRunFilter(id=FlowRunFilterId(any_=[run]))
     for task in client.read_task_runs(flow_run_filter=of_run, task_run_filter=TaskRunFilter(state=running)):
         client.set_task_run_state(task.id, Crashed(message=why), force=True)

@@ -16,7 +16,7 @@ from flows.flow import our_flow, told
 from flows.guard import alone
 from flows.progress import key_of
 from flows.running import how_to_run
-from flows.stages import How, followed, required
+from flows.stages import ONCE, How, followed, required
 from greenlit.applying import apply
 from greenlit.evaluation.markdown import table
 from greenlit.iterate.copies import start_step, step_environment
@@ -29,7 +29,7 @@ Method = Annotated[str | None, Field(description="Name under methods in params.y
 Patience = Annotated[int, Field(ge=1, description="Rounds without a gain on validation to stop after.")]
 
 
-@task(task_run_name="{step.name}", cache_policy=None)
+@task(task_run_name="{step.name}", **ONCE)
 def run_in_prefect(step: Step, how: How) -> State:
     """Run a step in its copy of the project."""
     return followed(step.name, start_step(step), step_environment(step), step.folder, how)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import get_run_logger
+from prefect.exceptions import TerminationSignal
 from prefect.states import State
 
 from flows.artifacts import show_results
@@ -25,6 +26,7 @@ from greenlit.jsonl import read_json
 from greenlit.paths import Paths
 from greenlit.repro import require_settings
 from greenlit.runs.records import record_run
+from greenlit.stage.stopping import Stopped
 from greenlit.stage.workspace import WORK, sweep
 from greenlit.tracking.executions import execution
 
@@ -92,13 +94,32 @@ def run_stages(stages: Sequence[str], how: How, params: Params, forced: set[str]
     Raises:
         StageFailed: one failed; those after it are not run.
     """
-    with record_run(params, whole), execution(params):
+    with _prefects_again(), record_run(params, whole), execution(params), _ours():
         if forced:
             sweep()
         for stage in stages:
             with _promotion_told(stage, params):
                 run_stage(stage, how, stage in forced)
     sweep()  # DVC has it all now
+
+
+@contextmanager
+def _ours() -> Iterator[None]:
+    """Prefect's way to say SIGTERM as ours, for those who note how a run ended."""
+    try:
+        yield
+    except TerminationSignal as sent:
+        raise Stopped(sent.signal) from sent
+
+
+@contextmanager
+def _prefects_again() -> Iterator[None]:
+    try:
+        yield
+    except Stopped as stopped:
+        if isinstance(stopped.__cause__, TerminationSignal):
+            raise stopped.__cause__ from None
+        raise
 
 
 @contextmanager

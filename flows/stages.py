@@ -16,6 +16,7 @@ from typing import Any
 
 from prefect import get_run_logger, runtime, task
 from prefect.client.schemas.objects import TaskRun
+from prefect.results import ResultRecord
 from prefect.states import Completed, Failed, State
 
 from flows.graph import shown
@@ -28,11 +29,18 @@ from greenlit.stage.secrets import redacted
 LAST_LINES = 40
 TRY_AGAIN = 75
 GRACE_S = 20.0
-_MOST_TRIES = 1000
 _HELD = re.compile(
     r"(?:is busy, it is being blocked by:?.*?\(PID (\d+)\)|is at work here already \(process (\d+)\))", re.S
 )
 _SIGNAL = re.compile(r"exited with -(\d+)")
+
+
+def _never(_: Any, run: TaskRun, state: State) -> bool:
+    return False
+
+
+ONCE: dict[str, Any] = {"cache_policy": None, "retries": 1, "retry_condition_fn": _never}
+"""Of a task that is not tried again: without a condition that says so, Prefect would log an empty trace."""
 
 
 class StageFailed(StageFailedError):
@@ -78,12 +86,10 @@ def run_stage(stage: str, how: How, force: bool = False) -> State:
     """
 
     def again(_: Any, run: TaskRun, state: State) -> bool:
-        fault = getattr(state.data, "result", state.data)
-        return getattr(fault, "code", None) == TRY_AGAIN and run.run_count < how.tries(stage)
+        return getattr(fault_of(state), "code", None) == TRY_AGAIN and run.run_count < how.tries(stage)
 
-    # Prefect logs an empty trace for a state that is its last try, so the last try is never its own last
-    tried = reproduce.with_options(retries=_MOST_TRIES, retry_delay_seconds=how.retry_delay_s, retry_condition_fn=again)
-    return required(tried(stage, how, force))
+    options = {**ONCE, "retries": how.tries(stage), "retry_condition_fn": again}
+    return required(reproduce.with_options(**options, retry_delay_seconds=how.retry_delay_s)(stage, how, force))
 
 
 def required(state: State) -> State:
@@ -94,15 +100,23 @@ def required(state: State) -> State:
     """
     if state.is_completed():
         return state
-    fault = getattr(state.data, "result", state.data)
+    fault = fault_of(state)
     raise fault if isinstance(fault, StageFailed) else StageFailed(1, state.message or state.name)
+
+
+def fault_of(state: State) -> Any:
+    """What a failed state is about; Prefect wraps it, in a record or in another state."""
+    found: Any = state
+    while isinstance(found, State | ResultRecord):
+        found = found.data if isinstance(found, State) else found.result
+    return found
 
 
 def _run_name() -> str:
     return shown(runtime.task_run.parameters["stage"])
 
 
-@task(task_run_name=_run_name, cache_policy=None, log_prints=False)
+@task(task_run_name=_run_name, **ONCE)
 def reproduce(stage: str, how: How, force: bool = False) -> State:
     """Bring one stage up to date; what it needs is taken as it lies there."""
     command = repro_command([*(["--force"] if force else []), "--single-item", stage])
@@ -120,13 +134,13 @@ def pull(stages: Sequence[str], how: How) -> None:
     """
     import dvc.config
 
-    if not dvc.config.Config.from_cwd().get("remote"):
-        get_run_logger().info("no DVC remote is set: nothing to pull")
+    if not dvc.config.Config.from_cwd().get("core", {}).get("remote"):
+        get_run_logger().info("DVC has no default remote: nothing to pull")
         return
     required(pull_from_remote(list(stages), how))
 
 
-@task(task_run_name="pull", cache_policy=None)
+@task(task_run_name="pull", **ONCE)
 def pull_from_remote(stages: list[str], how: How) -> State:
     """`dvc pull`; what the remote does not have is made here."""
     command = [sys.executable, "-m", "dvc", "pull", "--allow-missing", *stages]

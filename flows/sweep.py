@@ -25,7 +25,7 @@ from flows.artifacts import show_table
 from flows.choices import Asked, Grace, Launcher, Preset, Settings, StageTimeout
 from flows.flow import our_flow, told
 from flows.running import how_to_run, in_workspace
-from flows.stages import How, StageFailed, followed, required
+from flows.stages import ONCE, How, StageFailed, followed, required
 from greenlit.applying import changed
 from greenlit.config import PARAMS, parse_yaml, read_yaml
 from greenlit.errors import ConfigError
@@ -126,7 +126,7 @@ def _arguments(point: Mapping[str, Any]) -> list[str]:
     return words
 
 
-@task(task_run_name="{name}", cache_policy=None)
+@task(task_run_name="{name}", **ONCE)
 def run_experiment(name: str, arguments: list[str], target: str, is_there: bool, how: How) -> State:
     """Run a point of the grid in a copy of the project, unless it is there already."""
     if is_there:

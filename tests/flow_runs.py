@@ -22,7 +22,7 @@ ROOT = workspace.ROOT
 sys.path.insert(0, str(ROOT))  # for flows
 STAGE = '''
 """A stage that does what told.json says: sleep, ignore (SIGTERM), fail:CODE, again:TIMES, or nothing special."""
-import json, os, pathlib, signal, subprocess, sys, time
+import ctypes, json, os, pathlib, signal, subprocess, sys, time
 name = sys.argv[1]
 told = json.loads(pathlib.Path("told.json").read_text()).get(name, "")
 work = pathlib.Path(".work") / name
@@ -34,16 +34,21 @@ def leave(code, message=None):
     if path := os.environ.get("GREENLIT_EXIT_CODE_FILE"):
         pathlib.Path(path).write_text(str(code))
     sys.exit(code)
+worker = None
 def stop(number, frame):
     time.sleep(0.3)
+    if worker:
+        worker.terminate()
     (work / "checkpoint").write_text("half of it")
     print("checkpoint written", flush=True)
     leave(143)
+if "ENDS_WITH_DVC" in os.environ:  # as stages of ours do
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 signal.signal(signal.SIGTERM, signal.SIG_IGN if told == "ignore" else stop)
 for done in (1, 2, 3):
     print(f"PROGRESS {name} {done}/3 things  7 things/s  eta {3 - done} s", file=sys.stderr, flush=True)
 if told in {"sleep", "ignore"}:
-    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])  # a worker of the stage
+    worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     print(f"{name} sleeps", flush=True)
     time.sleep(600)
 if told.startswith("fail:"):
@@ -58,11 +63,11 @@ print(f"{name}: {'from the checkpoint' if found else 'from the start'}", flush=T
 '''
 DVC_YAML = """
 stages:
-  generate: {cmd: python stage.py generate, deps: [stage.py], outs: [generate.out]}
+  generate: {cmd: exec python stage.py generate, deps: [stage.py], outs: [generate.out]}
   train:
     foreach: ${methods}
-    do: {cmd: "python stage.py train-${key}", deps: [stage.py, generate.out], outs: ["train-${key}.out"]}
-  aside: {cmd: python stage.py aside, outs: [aside.out]}
+    do: {cmd: "exec python stage.py train-${key}", deps: [stage.py, generate.out], outs: ["train-${key}.out"]}
+  aside: {cmd: exec python stage.py aside, outs: [aside.out]}
 """
 
 

@@ -20,6 +20,7 @@ from flows.running import ANY, OFFLINE, ONLINE
 from flows.settings import retries
 from flows.stages import How
 from flows.sweep import grid_points
+from greenlit.applying import apply
 from greenlit.config import load_params
 from greenlit.errors import ConfigError, MismatchError
 from greenlit.evaluation.drift import drift, is_regression
@@ -94,6 +95,39 @@ def test_the_pipeline_takes_all_there_is_and_words_mean_parts_of_it(mixed: Path)
     assert "report" in later
     with pytest.raises(ConfigError, match="nothing of what was asked for needs it"):
         chosen_stages(only=["baseline"], from_stage="report")
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"methods": ["dbo"]}, "methods: params.yaml has no method dbo\nhint: one of "),
+        ({"settings": ["seed"]}, "settings: seed: must be key=value\nhint: "),
+        (
+            {"settings": ["generate.temprature=1"]},
+            "generate.temprature: unknown key\n  hint: did you mean temperature?",
+        ),
+        ({"grace_s": -1}, "grace_s: input should be greater than or equal to 0 (found -1)"),
+        ({"launcher": "cloud"}, "launcher: input should be 'local' or 'sagemaker' (found 'cloud')"),
+        ({"stage": "x"}, "stage: extra inputs are not permitted (found 'x')"),
+        ({"only": ["trian"]}, "--only: no part of the pipeline is called 'trian'\nhint: did you mean train?"),
+        ({"from_stage": "trian"}, "no stage is called 'trian'\nhint: did you mean train?"),
+    ],
+)
+def test_what_is_wrong_with_a_parameter_is_told_in_a_sentence(mixed: Path, given: dict, sentence: str) -> None:
+    before = Path("params.yaml").read_text()
+    with pytest.raises(ConfigError) as fault:
+        chosen = Chosen.of(given)
+        params = apply(chosen.preset, chosen.settings or [], chosen.methods)
+        running._stages(Graph(), params, chosen, ANY)
+    assert sentence in str(fault.value)
+    assert Path("params.yaml").read_text() == before
+
+
+def test_where_there_is_no_method_of_its_kind_a_flow_says_so(mixed: Path) -> None:
+    only = next(name for name, method in load_params().methods.items() if method.method == "sft")
+    params = apply(None, [], [only])
+    with pytest.raises(ConfigError, match=rf"none of them samples while it trains .* \(found {only}\)"):
+        running._stages(Graph(), params, Chosen(), ONLINE)
 
 
 def test_a_grid_is_checked_whole_before_anything_runs(mixed: Path) -> None:

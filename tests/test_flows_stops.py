@@ -51,7 +51,7 @@ def toy(made_toy: Path, tmp_path: Path):
 def no_dvc_lock(folder: Path) -> bool:
     """DVC notes who reads and writes what, and takes the note back in the end."""
     noted = folder / ".dvc/tmp/rwlock"
-    return not noted.exists() or json.loads(noted.read_text() or "{}") in ({}, {"read": {}, "write": {}})
+    return not noted.exists() or not any(json.loads(noted.read_text()).values())
 
 
 def resumes(folder: Path, api: str) -> None:
@@ -90,11 +90,6 @@ def test_only_from_stage_and_force_choose_among_dvcs_stages(toy: Path, api: str)
     [
         (["--preset", "tinny"], "preset: input should be 'completion', "),
         (["--settings", "methods.dpo.beta=-1"], "params.yaml with the settings of this run: methods.dpo.beta: must be"),
-        (["--settings", "methods.dpo.betta=1"], "did you mean beta?"),
-        (["--settings", "seed"], "settings: seed: must be key=value"),
-        (["--methods", "ppo"], "methods: params.yaml has no method ppo\nhint: one of dpo"),
-        (["--only", "trian"], "--only: no part of the pipeline is called 'trian'"),
-        (["--grace-s", "-1"], "grace_s: input should be greater than or equal to 0 (found '-1')"),
     ],
 )
 def test_a_wrong_parameter_fails_the_run_in_a_sentence_and_changes_nothing(
@@ -125,10 +120,6 @@ def test_preset_and_settings_change_params_yaml_and_unsaved_edits_are_not_lost(t
     assert "params.yaml: holds edits that are saved nowhere; nothing was changed" in told
     assert "seed: 8" in params.read_text()
     assert newest_run(api)["state"]["message"].startswith("params.yaml: holds edits")
-
-
-def test_the_flow_for_online_methods_says_so_where_there_are_none(toy: Path, api: str) -> None:
-    assert "none of them samples while it trains (grpo, rloo, ppo) (found dpo)" in run_flow(toy, api, "online", code=2)
 
 
 def test_a_stage_that_fails_ends_the_run_with_its_own_words_and_code_and_is_not_tried_again(
@@ -168,6 +159,8 @@ def test_cancelled_a_stage_writes_its_checkpoint_and_the_next_run_goes_on_from_i
     assert (toy / ".work/train-dpo/checkpoint").exists()
     assert "checkpoint written" in (toy / "output.txt").read_text()
     assert no_dvc_lock(toy)
+    (record,) = (toy / "results/runs").glob("*.json")
+    assert (json.loads(record.read_text())["state"], json.loads(record.read_text())["exit_code"]) == ("stopped", 143)
     resumes(toy, api)
 
 
@@ -203,7 +196,8 @@ def toy_stage(process: psutil.Process, toy: Path) -> bool:
 @pytest.mark.parametrize("victim", ["flow", "keeper", "dvc", "stage"])
 def test_whatever_is_killed_nothing_is_left_and_the_next_run_recovers(toy: Path, api: str, victim: str) -> None:
     tell(toy, train_dpo="sleep")
-    process = start_flow(toy, api, "pipeline", "--grace-s", "3")
+    settings = {"ENDS_WITH_DVC": "1"} if victim == "keeper" else {}
+    process = start_flow(toy, api, "pipeline", "--grace-s", "3", **settings)
     stage = stage_process(toy, "train-dpo")
     family = interruption.tree(process.pid)
     run = newest_run(api)
