@@ -97,7 +97,8 @@ def test_every_service_waits_for_a_healthy_one_and_keeps_what_it_stores() -> Non
             source = volume.partition(":")[0]
             assert source == ".." or source in content["volumes"]
         if service["image"] == "greenlit:train":
-            assert service["build"] == {"context": "..", "dockerfile": "docker/train.Dockerfile"}
+            assert service["build"]["context"] == ".."
+            assert service["build"]["dockerfile"] == "docker/train.Dockerfile"
     published = [port for service in services.values() for port in service.get("ports", [])]
     assert published
     assert all(port.startswith("${GREENLIT_BIND:-127.0.0.1}:") for port in published)
