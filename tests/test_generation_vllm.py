@@ -113,10 +113,8 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(model, in_process, tmp_pat
 def test_a_further_round_is_asked_of_the_engine_that_is_there(model, in_process, tmp_path, monkeypatch) -> None:
     from greenlit.generation import vllm as backend
 
-    started = []
-    monkeypatch.setattr(
-        backend, "_Engines", lambda *given, real=backend._Engines: started.append(given) or real(*given)
-    )
+    started, real = [], backend._Engines
+    monkeypatch.setattr(backend, "_Engines", lambda *given: started.append(given) or real(*given))
     rounds = PARAMS.model_copy(update={"backend": "vllm", "adaptive": AdaptiveParams(max_n=5, round=2)})
     (tmp_path / "w").mkdir()
     arguments = {"seed": 0, "greedy": False, "work": tmp_path / "w", "workers": 1, "label": "test"}
