@@ -18,7 +18,7 @@ import httpx
 import pytest
 from conftest import save_tiny_model
 
-from greenlit.config import AdaptiveParams, EndpointParams, GenerateParams, SamplingParams, VllmSamplingParams
+from greenlit.config import EndpointParams, GenerateParams, SamplingParams, VllmSamplingParams
 from greenlit.config.machine import VLLM_CPU, has_cuda
 from greenlit.errors import DataError, WorldError
 from greenlit.generation.sample import sample
@@ -108,23 +108,6 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(model, in_process, tmp_pat
     lines = [row.model_dump_json() + "\n" for row in in_process]
     (tmp_path / "w" / "candidates.jsonl").write_text("".join(lines[:6] + lines[7:9]))
     assert by_place(run(model, tmp_path / "w", params)) == by_place(in_process)
-
-
-def test_a_further_round_is_asked_of_the_engine_that_is_there(model, in_process, tmp_path, monkeypatch) -> None:
-    from greenlit.generation import vllm as backend
-
-    started = []
-    monkeypatch.setattr(
-        backend, "_Engines", lambda *given, real=backend._Engines: started.append(given) or real(*given)
-    )
-    rounds = PARAMS.model_copy(update={"backend": "vllm", "adaptive": AdaptiveParams(max_n=5, round=2)})
-    (tmp_path / "w").mkdir()
-    arguments = {"seed": 0, "greedy": False, "work": tmp_path / "w", "workers": 1, "label": "test"}
-    found = by_place(list(sample(model, PROBLEMS, rounds, go_on=lambda *_: ["t/1", "t/4"], **arguments)))
-    known = by_place(in_process, greedy=False)
-    assert len(started) == 1
-    assert {place: found[place] for place in known} == known
-    assert sorted(set(found) - set(known)) == [("t/1", 3), ("t/1", 4), ("t/4", 3), ("t/4", 4)]
 
 
 def test_an_adapter_is_asked_without_merging_it(model, tmp_path, in_process) -> None:
