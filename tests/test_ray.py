@@ -233,8 +233,8 @@ PROMPTS = "".join(json.dumps({"task_id": one.task_id, "prompt": one.prompt}) + "
 def generate(folder: Path, model: Path, **variables: str) -> subprocess.Popen:
     """`greenlit generate`, long enough to be ended in the middle."""
     (folder / "prompts.jsonl").write_text(PROMPTS)
-    options = ["--prompts", "prompts.jsonl", "--model", str(model), "--out", "out.jsonl", "-n", "16", "--seed", "5"]
-    sizes = ["--max-new-tokens", "48", "--batch-size", "16"]
+    options = ["--prompts", "prompts.jsonl", "--model", str(model), "--out", "out.jsonl", "-n", "40", "--seed", "5"]
+    sizes = ["--max-new-tokens", "64", "--batch-size", "20"]
     return subprocess.Popen(
         [sys.executable, "-m", "greenlit.cli", "generate", *options, *sizes],
         cwd=folder, stderr=subprocess.PIPE, text=True,
@@ -254,11 +254,11 @@ def test_a_driver_stopped_then_killed_leaves_nobody_and_goes_on_anywhere(cluster
     for number, code in ((signal.SIGTERM, 143), (signal.SIGKILL, -9)):
         before = rows_in(folder)
         driver = generate(folder, tiny_model, RAY_ADDRESS=cluster)
-        wait_until(lambda before=before: rows_in(folder) > before, 60, "nothing was sampled")
+        wait_until(lambda before=before: rows_in(folder) > before, 120, "nothing was sampled")
         driver.send_signal(number)
         assert driver.wait(20) == code, driver.stderr.read()
         wait_until(lambda: not members("Sampler"), 20, "members outlived their driver")
-        assert 0 < rows_in(folder) < 16 * len(PROBLEMS)
+        assert 0 < rows_in(folder) < 40 * len(PROBLEMS)
         if number == signal.SIGTERM:
             assert "stopped by SIGTERM" in driver.stderr.read()
     ended, alone = generate(folder, tiny_model), generate(whole, tiny_model)  # both without the cluster
