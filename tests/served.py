@@ -17,6 +17,7 @@ Found = TypeVar("Found")
 SETTINGS = {
     "PREFECT_RUNNER_POLL_FREQUENCY": "1",
     "PREFECT_WORKER_QUERY_SECONDS": "1",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
     "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "1",
     "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "1",
     "GREENLIT_GRACE_S": "1",
@@ -66,7 +67,13 @@ class Served:
         return self.note()[name]["url"]
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
-        answer = httpx.request(method, f"{self.url()}/api{path}", json=body, timeout=30)
+        """Ask the server; while its database is busy it says 503, and every client of Prefect's asks again."""
+        end = time.monotonic() + 30
+        while True:
+            answer = httpx.request(method, f"{self.url()}/api{path}", json=body, timeout=30)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > end:
+                break
+            time.sleep(0.5)
         assert answer.is_success, f"{path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
 
