@@ -83,7 +83,7 @@ sagemaker:
   region: {sagemaker_server.REGION}
   instance_type: ml.m5.large
   poll_s: 0.1
-  capacity_wait_s: 0.01
+  capacity_wait_s: 1.1
   capacity_retries: 2
   max_runtime_minutes: 60
 """

@@ -113,7 +113,7 @@ class Cloud:
         return [row["Key"] for page in pages for row in page.get("Contents", [])]
 
     def _patch(self) -> None:
-        from moto.iam.responses import IAMResponse
+        from moto.iam.responses import IamResponse
         from moto.logs.responses import LogsResponse
         from moto.sagemaker.responses import SageMakerResponse
 
@@ -144,7 +144,7 @@ class Cloud:
 
         self._set(SageMakerResponse, "create_training_job", create_training_job)
         self._set(SageMakerResponse, "stop_training_job", stop_training_job)
-        self._set(IAMResponse, "simulate_principal_policy", simulate_principal_policy)
+        self._set(IamResponse, "simulate_principal_policy", simulate_principal_policy)
         for holder, operation in (
             (SageMakerResponse, "describe_training_job"), (SageMakerResponse, "list_training_jobs"),
             (LogsResponse, "get_log_events"),

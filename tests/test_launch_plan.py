@@ -90,7 +90,7 @@ def test_settings_are_found_where_a_copy_of_the_project_runs(project, tmp_path, 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"bucket": "Not_A_Bucket"}, r"sagemaker.bucket: .*\(found Not_A_Bucket\)"),
+        ({"bucket": "Not_A_Bucket"}, r"sagemaker.bucket: .*\(found 'Not_A_Bucket'\)"),
         ({"role": "greenlit-job"}, "sagemaker.role: "),
         ({"instance_typ": "x"}, "sagemaker.instance_typ: unknown key"),
         ({"instance_type": "g5.xlarge"}, "sagemaker.instance_type: "),
@@ -166,10 +166,8 @@ def test_the_price_list_says_where_and_when(project) -> None:
 
 
 def test_the_key_and_so_the_job_changes_with_params_inputs_and_code(project) -> None:
-    settings = sagemaker_settings()
-
     def prefix(method: str = "dpo") -> str:
-        return make_plan(find_stage("train", method), settings).job_prefix
+        return make_plan(find_stage("train", method), sagemaker_settings()).job_prefix
 
     names = [prefix(), prefix("sft")]
     Path("pairs/dpo.jsonl").write_text("more\n")

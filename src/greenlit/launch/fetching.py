@@ -8,6 +8,7 @@ tracking/<run>/     what the stage told the trackers
 import shutil
 import tarfile
 import tempfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlparse
@@ -73,6 +74,8 @@ def unpack(archive: Path, folder: Path, most_bytes: float) -> Path:
         with tarfile.open(archive, "r:gz") as tar:
             for member in tar:
                 files, total = files + 1, total + member.size
+                if PurePosixPath(member.name).is_absolute() or ".." in PurePosixPath(member.name).parts:
+                    raise DataError(f"{archive}: {member.name}: outside of the result", hint=_STRANGE)
                 if not (member.isfile() or member.isdir()):
                     raise DataError(f"{archive}: {member.name}: neither a file nor a folder", hint=_STRANGE)
                 if files > MOST_FILES or total > most_bytes:
@@ -84,7 +87,7 @@ def unpack(archive: Path, folder: Path, most_bytes: float) -> Path:
                 tar.extract(member, folder, filter="data")
     except tarfile.FilterError as error:
         raise DataError(f"{archive}: {error}", hint=_STRANGE) from None
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise DataError(f"{archive}: no whole archive ({error})", hint="run it again") from None

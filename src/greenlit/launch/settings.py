@@ -136,6 +136,7 @@ def _fault(place: str, fault: Any) -> str:
         return f"{place}: {where}: is missing"
     if fault["type"] == "extra_forbidden":
         return f"{place}: {where}: unknown key"
-    said = str(fault["msg"]).removeprefix("Value error, ")
-    found = "" if fault["type"] == "value_error" else f" (found {shortened(fault['input'])})"
-    return f"{place}: {where}: {one_line(said[0].lower() + said[1:])}{found}"
+    if fault["type"] == "value_error":  # a sentence of our own
+        return f"{place}: {where}: {one_line(str(fault['ctx']['error']))}"
+    said = str(fault["msg"])
+    return f"{place}: {where}: {one_line(said[0].lower() + said[1:])} (found {shortened(fault['input'])})"
