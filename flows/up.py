@@ -13,7 +13,6 @@ import time
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -113,10 +112,10 @@ def _start(names: list[str], note: Note) -> None:
     if SERVED in names:
         if SERVED in note.services:  # it may still report to the new server and pause its schedules
             end(note.services[SERVED], GRACE_S[SERVED])
-        began = time.time()
+        before = _polled(note)
         note.services[SERVED] = start(SERVED, [sys.executable, "-m", "flows.serve"], _environment(note))
         note.write()
-        _wait(SERVED, note, lambda: _polled_since(began, note))
+        _wait(SERVED, note, lambda: _polled_since(before, note))
 
 
 def _wait(name: str, note: Note, ready: Callable[[], bool]) -> None:
@@ -185,17 +184,20 @@ def _environment(note: Note, url: str | None = None) -> dict[str, str]:
     }
 
 
-def _polled_since(began: float, note: Note) -> bool:
+def _polled_since(before: dict[str, str], note: Note) -> bool:
     """Has the process that serves asked, since then, for runs of every flow?"""
+    now = _polled(note)
+    return all(now.get(name) and now[name] != before.get(name) for name in FLOWS)
+
+
+def _polled(note: Note) -> dict[str, str]:
+    """When somebody last asked for runs of each flow, by the server's clock; empty while it does not answer."""
     wanted = {"deployments": {"name": {"any_": list(FLOWS)}}}
     try:
         answer = httpx.post(f"{note.services[PREFECT].url}/api/deployments/filter", json=wanted, timeout=10)
     except httpx.TransportError:
-        return False
-    if not answer.is_success:
-        return False
-    polled = {one["name"]: one.get("last_polled") for one in answer.json()}
-    return all(polled.get(name) and datetime.fromisoformat(polled[name]).timestamp() >= began for name in FLOWS)
+        return {}
+    return {one["name"]: one.get("last_polled") for one in answer.json()} if answer.is_success else {}
 
 
 def down() -> None:

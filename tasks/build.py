@@ -86,7 +86,7 @@ def main() -> None:
     quiet_libraries()
     params = load_params()
     paths = Paths.of(params)
-    with tracked(params, "build", "annotate", "build") as tracker:
+    with tracked(params, "build", "generate", "annotate", "build") as tracker:
         run(params, paths)
         tracker.figures(figures(read_json(paths.rl / "manifest.json")))
         tracker.file(paths.rl / "manifest.json")

@@ -18,7 +18,7 @@ from greenlit.doctor.lines import Line
 from greenlit.execution.cheats import suite
 from greenlit.execution.cheats.suite import CHEATS
 
-SECTIONS = ["versions", "project", "machine", "gpu", "generation", "trackers", "sandbox"]
+SECTIONS = ["versions", "project", "machine", "gpu", "generation", "ray", "trackers", "sandbox"]
 
 
 @pytest.fixture

@@ -92,6 +92,7 @@ def numbers(section: type, path: str = "") -> list[str]:
     """Every setting that is a number with a fraction."""
     found = []
     for name, field in section.model_fields.items():
+        name = field.alias or name
         if field.annotation is float:
             found.append(f"{path}{name}")
         elif isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):

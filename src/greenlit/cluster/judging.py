@@ -97,6 +97,9 @@ class Grader(Member):
 class ClusterJudge(AbstractContextManager):
     """As a `Judge`, with workers on the cluster; they are there only while something is being judged."""
 
+    nodes_try_cheats = True
+    """The gate has nothing to do here: every node that rewards come from tries the cheats itself."""
+
     def __init__(self, params: AnnotateParams, earns: bool = False) -> None:
         """
         Raises:

@@ -47,7 +47,7 @@ def refuse_forgeable(judge: AnyJudge, cheats: tuple[Cheat, ...] = CHEATS) -> int
     if isinstance(judge, Untested):
         return 0
     chosen = forging(cheats)
-    if not isinstance(judge, Judge):
+    if getattr(judge, "nodes_try_cheats", False):
         return len(chosen)
     kept = WORK / "cheats" / f"{_key(judge, cheats)}.json"
     if kept.exists():
