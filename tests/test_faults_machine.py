@@ -160,7 +160,7 @@ def test_two_runs_of_a_stage_at_once_are_one_run(project: Path) -> None:
     try:
         lock = project / ".work/locks/stage_prepare.lock"
         for _ in range(1000):
-            if lock.exists() and lock.read_text() == str(first.pid):
+            if lock.exists() and lock.read_text().partition(" ")[0] == str(first.pid):
                 first.send_signal(signal.SIGSTOP)
                 break
             time.sleep(0.02)
