@@ -9,7 +9,7 @@ from prefect.states import State
 from flows.arguments import run_from_command_line
 from flows.choices import Force, FromStage, Grace, Launcher, Methods, Only, Preset, Retries, Settings, StageTimeout
 from flows.flow import our_flow
-from flows.running import OFFLINE, run_pipeline
+from flows.running import Kind, run_pipeline
 
 
 @our_flow("offline")
@@ -26,7 +26,7 @@ def offline(
     retries: Retries = None,
 ) -> State:
     """Bring the methods of params.yaml that learn from candidates up to date, from the baseline to the registry."""
-    return run_pipeline("offline", locals(), OFFLINE)
+    return run_pipeline("offline", locals(), Kind.OFFLINE)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from prefect.states import State
 from flows.arguments import run_from_command_line
 from flows.choices import Force, FromStage, Grace, Launcher, Methods, Only, Preset, Retries, Settings, StageTimeout
 from flows.flow import our_flow
-from flows.running import ONLINE, run_pipeline
+from flows.running import Kind, run_pipeline
 
 
 @our_flow("online")
@@ -26,7 +26,7 @@ def online(
     retries: Retries = None,
 ) -> State:
     """Bring the methods of params.yaml that sample while they train up to date, from the baseline to the registry."""
-    return run_pipeline("online", locals(), ONLINE)
+    return run_pipeline("online", locals(), Kind.ONLINE)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from prefect.states import State
 from flows.arguments import run_from_command_line
 from flows.choices import Force, FromStage, Grace, Launcher, Methods, Only, Preset, Retries, Settings, StageTimeout
 from flows.flow import our_flow
-from flows.running import ANY, run_pipeline
+from flows.running import Kind, run_pipeline
 
 
 @our_flow("pipeline")
@@ -26,7 +26,7 @@ def pipeline(
     retries: Retries = None,
 ) -> State:
     """Bring everything in params.yaml up to date, from the data to the registry."""
-    return run_pipeline("pipeline", locals(), ANY)
+    return run_pipeline("pipeline", locals(), Kind.ANY)
 
 
 if __name__ == "__main__":

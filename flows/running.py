@@ -1,8 +1,8 @@
 """What the flows offline, online and pipeline do: params.yaml as asked for, the stages it takes, and what came out."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +33,16 @@ from greenlit.tracking.executions import execution
 LAUNCHER = "GREENLIT_LAUNCHER"
 
 
-@dataclass(frozen=True)
-class Kind:
-    """The methods that a flow is for."""
+class Kind(Enum):
+    """The methods that a flow is for, in words."""
 
-    described: str
-    holds: Callable[[MethodParams], bool]
+    ANY = ""
+    OFFLINE = "learns from candidates (sft, dpo)"
+    ONLINE = "samples while it trains (grpo, rloo, ppo)"
 
-
-ANY = Kind("", lambda method: True)
-OFFLINE = Kind("learns from candidates (sft, dpo)", lambda method: not isinstance(method, OnlineParams))
-ONLINE = Kind("samples while it trains (grpo, rloo, ppo)", lambda method: isinstance(method, OnlineParams))
+    def holds(self, method: MethodParams) -> bool:
+        """Is the flow for this method?"""
+        return self is Kind.ANY or isinstance(method, OnlineParams) == (self is Kind.ONLINE)
 
 
 def run_pipeline(name: str, given: Mapping[str, Any], kind: Kind) -> State:
@@ -171,12 +170,12 @@ def _of_kind(graph: Graph, params: Params, kind: Kind) -> tuple[list[str], str]:
     """
     if not params.methods:
         return graph.towards(["baseline"]), ""
-    if kind is ANY:
+    if kind is Kind.ANY:
         return graph.stages, ""
     names = [name for name, method in params.methods.items() if kind.holds(method)]
     if not names:
         raise ConfigError(
-            f"params.yaml: methods: none of them {kind.described} (found {', '.join(params.methods)})",
+            f"params.yaml: methods: none of them {kind.value} (found {', '.join(params.methods)})",
             hint="the flow pipeline runs all methods, whatever they are",
         )
     mine = graph.towards([f"evaluate@{name}" for name in names])

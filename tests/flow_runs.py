@@ -119,7 +119,7 @@ def prefect_server(home: Path) -> Iterator[str]:
             start_new_session=True,
         )
     try:
-        until(lambda: _healthy(address), 120, lambda: (home / "server.txt").read_text()[-2000:])
+        until(lambda: _healthy(address), 240, lambda: (home / "server.txt").read_text()[-2000:])
         yield address
     finally:
         for process in reversed(interruption.tree(server.pid)):

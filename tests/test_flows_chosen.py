@@ -16,7 +16,7 @@ from flows import notify, running
 from flows.choices import Chosen
 from flows.graph import Graph
 from flows.progress import ProgressArtifact, key_of
-from flows.running import ANY, OFFLINE, ONLINE
+from flows.running import Kind
 from flows.settings import retries
 from flows.stages import How
 from flows.sweep import grid_points
@@ -52,7 +52,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return lines
 
 
-def chosen_stages(kind=ANY, **chosen) -> tuple[list[str], str]:
+def chosen_stages(kind=Kind.ANY, **chosen) -> tuple[list[str], str]:
     return running._stages(Graph(), load_params(), Chosen(**chosen), kind)
 
 
@@ -62,18 +62,18 @@ def test_online_methods_wait_for_no_candidates_and_offline_ones_for_no_others(mi
     online = {name for name, kind in kinds.items() if kind in {"grpo", "rloo", "ppo"}}
     offline = set(kinds) - online
     assert online and offline
-    stages, left_out = chosen_stages(ONLINE)
+    stages, left_out = chosen_stages(Kind.ONLINE)
     assert not {"generate", "annotate", "build", "report"} & set(stages)
     assert {f"evaluate@{name}" for name in online} <= set(stages)
     assert not {f"train@{name}" for name in offline} & set(stages)
     assert "no report yet: " in left_out, "the report is about all methods, and others have no figures"
     for name in kinds:
         write_json(Paths.of(params).evaluation(name), {})
-    stages, left_out = chosen_stages(ONLINE)
+    stages, left_out = chosen_stages(Kind.ONLINE)
     tasks = list(dict.fromkeys(stage.partition("@")[0] for stage in stages))
     assert set(tasks) == {"fetch", "prepare", "base", "baseline", "train", "merge", "evaluate", "report", "register"}
     assert not left_out
-    stages, _ = chosen_stages(OFFLINE)
+    stages, _ = chosen_stages(Kind.OFFLINE)
     assert {"generate", "annotate", "build", "report"} <= set(stages)
     assert {stage for stage in stages if stage.startswith("register")} == {f"register@{name}" for name in offline}
     assert not {f"train@{name}" for name in online} & set(stages)
@@ -118,7 +118,7 @@ def test_what_is_wrong_with_a_parameter_is_told_in_a_sentence(mixed: Path, given
     with pytest.raises(ConfigError) as fault:
         chosen = Chosen.of(given)
         params = apply(chosen.preset, chosen.settings or [], chosen.methods)
-        running._stages(Graph(), params, chosen, ANY)
+        running._stages(Graph(), params, chosen, Kind.ANY)
     assert sentence in str(fault.value)
     assert Path("params.yaml").read_text() == before
 
@@ -127,7 +127,7 @@ def test_where_there_is_no_method_of_its_kind_a_flow_says_so(mixed: Path) -> Non
     only = next(name for name, method in load_params().methods.items() if method.method == "sft")
     params = apply(None, [], [only])
     with pytest.raises(ConfigError, match=rf"none of them samples while it trains .* \(found {only}\)"):
-        running._stages(Graph(), params, Chosen(), ONLINE)
+        running._stages(Graph(), params, Chosen(), Kind.ONLINE)
 
 
 def test_a_grid_is_checked_whole_before_anything_runs(mixed: Path) -> None:

@@ -150,7 +150,7 @@ def test_a_sweep_runs_every_point_as_an_experiment_and_none_twice(toy: Path, api
     assert re.fullmatch(r"seeds-1-[0-9a-f]{6}", rows[0]["experiment"])
     listed = workspace.run(toy, sys.executable, "-m", "dvc", "exp", "list", "--name-only").stdout.split()
     assert sorted(listed) == sorted(row["experiment"] for row in rows)
-    assert "seed: 0 " in (toy / "params.yaml").read_text(), "the project is left as it was"
+    assert "seed: 0\n" in (toy / "params.yaml").read_text(), "the project is left as it was"
     run_flow(toy, api, "sweep", "--target", "generate", "--grid", "seed=3,4", "--name", "seeds")
     until(lambda: set(task_states(api, newest_run(api)).values()) == {"Cached"}, 10)
     output = run_flow(toy, api, "sweep", "--grid", "methods.dpo.beta=-1", code=2)
