@@ -82,7 +82,7 @@ sagemaker:
   bucket: {sagemaker_server.BUCKET}
   region: {sagemaker_server.REGION}
   instance_type: ml.m5.large
-  poll_s: 0.1
+  poll_s: 0.2
   capacity_wait_s: 1.1
   capacity_retries: 2
   max_runtime_minutes: 60

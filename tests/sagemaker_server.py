@@ -113,6 +113,7 @@ class Cloud:
         return [row["Key"] for page in pages for row in page.get("Contents", [])]
 
     def _patch(self) -> None:
+        from moto.core.exceptions import AccessDeniedError
         from moto.iam.responses import IamResponse
         from moto.logs.responses import LogsResponse
         from moto.sagemaker.responses import SageMakerResponse
@@ -140,7 +141,7 @@ class Cloud:
             return EmptyResult()
 
         def simulate_principal_policy(response: Any) -> Any:
-            raise _error("AccessDenied", "is not authorized to perform: iam:SimulatePrincipalPolicy")
+            raise AccessDeniedError(ROLE, "iam:SimulatePrincipalPolicy")
 
         self._set(SageMakerResponse, "create_training_job", create_training_job)
         self._set(SageMakerResponse, "stop_training_job", stop_training_job)
@@ -359,9 +360,10 @@ def _backend(service: str) -> Any:
 
 
 def _error(code: str, message: str) -> Exception:
-    from moto.core.exceptions import ServiceException
+    """HTTP 400, which botocore does not take for a failure of the server."""
+    from moto.core.exceptions import JsonRESTError
 
-    return ServiceException(code, message)
+    return JsonRESTError(code, message)
 
 
 def _move(job: Any, secondary: str, message: str) -> None:
