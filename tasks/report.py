@@ -2,7 +2,7 @@
 
 Reads   assets/datasets/<ds>/test/{evaluations_baseline.json,<m>/evaluations_after.json}, the graded candidates beside
         them (those of validation where test was not measured), assets/datasets/<ds>/audit.json,
-        results/<e>/<m>/logs/
+        results/<e>/<m>/logs/, and where a method reads from there, assets/rl/<ds>/manifest.json
 Writes  results/reports/<e>_summary.{json,md}                           figures, and the same to read
         results/reports/<e>_{pass_at_k,by_problem,training}.csv         for `dvc plots`
         results/reports/<e>_{pass_at_k,by_problem,verdicts,training}.png
@@ -41,7 +41,7 @@ def run(params: Params, paths: Paths) -> tuple[dict[str, Any], list[Path]]:
         made_with(params.seed),
         read_json(paths.audit),
     )
-    if adaptive := read_json(paths.rl / "manifest.json").get("adaptive"):
+    if adaptive := _rounds(params, paths):
         summary["adaptive"] = adaptive
     folder = paths.report("summary.json").parent
     write_json(paths.report("summary.json"), summary)
@@ -49,6 +49,14 @@ def run(params: Params, paths: Paths) -> tuple[dict[str, Any], list[Path]]:
     pictures = write_plots(folder, summary, baseline, after, logs)
     write_markdown(paths.report("summary.md"), summary, _examples(params, paths, summary), pictures)
     return summary, list(pictures.values())
+
+
+def _rounds(params: Params, paths: Paths) -> dict[str, Any] | None:
+    """What adaptive sampling did, where a method learned from its candidates; `build` is long done then."""
+    if all(Path(method.reads).parent != paths.rl for method in params.methods.values()):
+        return None
+    found: dict[str, Any] | None = read_json(paths.rl / "manifest.json").get("adaptive")
+    return found
 
 
 def _log(path: Path) -> list[dict[str, Any]]:
