@@ -9,13 +9,14 @@ import sys
 import tarfile
 import threading
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import interruption
 import launch_project
 import pytest
 import yaml
-from sagemaker_server import BUCKET, ROLE, SECRET, Cloud, Weather
+from sagemaker_server import BUCKET, KEY, REGION, ROLE, SECRET, Cloud, Weather
 
 from greenlit.errors import ConfigError, GreenlitError, WorldError
 from greenlit.launch.access import NoCapacity
@@ -32,6 +33,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     cloud.stop()
 
 
+@cache
+def one_session() -> object:
+    """boto3's, for all tests: each new one reads SageMaker's whole description again, for half a second."""
+    import boto3
+
+    return boto3.Session(KEY, SECRET, region_name=REGION)
+
+
 @pytest.fixture
 def cloud(running: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     """The cloud, in good weather, and a project of this test to stand in; its jobs are its own by the model's bytes."""
@@ -41,6 +50,7 @@ def cloud(running: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cl
         monkeypatch.setenv(name, value)
     for name in ("AWS_RETRY_MODE", "AWS_MAX_ATTEMPTS", "SAGEMAKER_VALIDATE_ROLE"):
         monkeypatch.setenv(name, {"AWS_RETRY_MODE": "standard", "AWS_MAX_ATTEMPTS": "8"}.get(name, "false"))
+    monkeypatch.setattr("greenlit.launch.jobs.session_of", lambda settings: one_session())
     folder = launch_project.make_project(tmp_path / "project")
     (folder / "model/weights").write_text(tmp_path.name)
     monkeypatch.chdir(folder)
