@@ -228,11 +228,8 @@ def test_out_of_reach_the_job_goes_on_and_is_followed_later(cloud: Cloud, monkey
 def test_two_methods_run_at_the_same_time(cloud: Cloud) -> None:
     Path("pairs/dpo.jsonl").write_text("slow\n")
     Path("pairs/sft.jsonl").write_text("slow\n")
-    threads = [threading.Thread(target=train, args=(name,)) for name in ("dpo", "sft")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
+    drivers = [start("--method", name) for name in ("dpo", "sft")]
+    assert [driver.wait(200) for driver in drivers] == [0, 0], Path("output.txt").read_text()
     jobs = mine(cloud)
     assert [job.training_job_status for job in jobs] == ["Completed", "Completed"]
     ran = []
