@@ -271,7 +271,7 @@ def test_what_a_job_is_told_is_what_settings_and_params_say(cloud: Cloud) -> Non
     assert job.role_arn == ROLE
     assert {"Key": "team", "Value": "code"} in job.tags
     assert job.environment["GREENLIT_SAVE_EVERY_S"] == "5"
-    assert (job.hyper_parameters["method"], job.hyper_parameters["learning_rate"]) == ("dpo", "0.001")
+    assert (job.hyper_parameters["params_method"], job.hyper_parameters["params_learning_rate"]) == ("dpo", "0.001")
     channels = {channel["ChannelName"] for channel in job.input_data_config}
     assert channels == {"pairs_dpo", "model", "code", "sm_drivers"}
     assert job.checkpoint_config["S3Uri"].startswith(f"s3://{BUCKET}/greenlit/checkpoints/greenlit-train-dpo-")
@@ -335,7 +335,7 @@ def test_only_what_the_policy_allows_is_asked_of_aws(cloud: Cloud, monkeypatch) 
         "s3:CreateMultipartUpload": "s3:PutObject", "s3:UploadPart": "s3:PutObject",
         "s3:CompleteMultipartUpload": "s3:PutObject", "sts:GetCallerIdentity": None,
         # the SDK asks, and does without where it may not
-        "iam:SimulatePrincipalPolicy": None,
+        "iam:SimulatePrincipalPolicy": None, "s3:ListBuckets": None,
     }  # fmt: skip
     needed = {as_actions.get(name, name) for name in asked} - {None}
     assert {"sagemaker:CreateTrainingJob", "s3:PutObject", "logs:GetLogEvents"} <= needed
