@@ -21,7 +21,7 @@ CHECKPOINT_DIR, KEY = "GREENLIT_CHECKPOINT_DIR", "GREENLIT_LAUNCH_KEY"
 ENTRY = "job.py"
 """What SageMaker starts: docker/job.py."""
 _TOLD = "params_"
-"""Before the names of settings: the SDK passes all of them to torchrun, which takes `--start` for one of its options."""
+"""Before the names of settings: the SDK passes them to torchrun, which takes `--start` for one of its own options."""
 _LONGEST_NAME = 63
 _TIME = 15
 """Characters that the SDK adds to a job's name."""
