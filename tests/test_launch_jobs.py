@@ -9,13 +9,14 @@ import sys
 import tarfile
 import threading
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import interruption
 import launch_project
 import pytest
 import yaml
-from sagemaker_server import BUCKET, ROLE, SECRET, Cloud, Weather
+from sagemaker_server import BUCKET, KEY, REGION, ROLE, SECRET, Cloud, Weather
 
 from greenlit.errors import ConfigError, GreenlitError, WorldError
 from greenlit.launch.access import NoCapacity
@@ -32,6 +33,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     cloud.stop()
 
 
+@cache
+def one_session() -> object:
+    """boto3's, for all tests: each new one reads SageMaker's whole description again, for half a second."""
+    import boto3
+
+    return boto3.Session(KEY, SECRET, region_name=REGION)
+
+
 @pytest.fixture
 def cloud(running: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     """The cloud, in good weather, and a project of this test to stand in; its jobs are its own by the model's bytes."""
@@ -41,6 +50,7 @@ def cloud(running: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cl
         monkeypatch.setenv(name, value)
     for name in ("AWS_RETRY_MODE", "AWS_MAX_ATTEMPTS", "SAGEMAKER_VALIDATE_ROLE"):
         monkeypatch.setenv(name, {"AWS_RETRY_MODE": "standard", "AWS_MAX_ATTEMPTS": "8"}.get(name, "false"))
+    monkeypatch.setattr("greenlit.launch.jobs.session_of", lambda settings: one_session())
     folder = launch_project.make_project(tmp_path / "project")
     (folder / "model/weights").write_text(tmp_path.name)
     monkeypatch.chdir(folder)
@@ -218,11 +228,8 @@ def test_out_of_reach_the_job_goes_on_and_is_followed_later(cloud: Cloud, monkey
 def test_two_methods_run_at_the_same_time(cloud: Cloud) -> None:
     Path("pairs/dpo.jsonl").write_text("slow\n")
     Path("pairs/sft.jsonl").write_text("slow\n")
-    threads = [threading.Thread(target=train, args=(name,)) for name in ("dpo", "sft")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
+    drivers = [start("--method", name) for name in ("dpo", "sft")]
+    assert [driver.wait(200) for driver in drivers] == [0, 0], Path("output.txt").read_text()
     jobs = mine(cloud)
     assert [job.training_job_status for job in jobs] == ["Completed", "Completed"]
     ran = []
@@ -264,7 +271,7 @@ def test_what_a_job_is_told_is_what_settings_and_params_say(cloud: Cloud) -> Non
     assert job.role_arn == ROLE
     assert {"Key": "team", "Value": "code"} in job.tags
     assert job.environment["GREENLIT_SAVE_EVERY_S"] == "5"
-    assert (job.hyper_parameters["method"], job.hyper_parameters["learning_rate"]) == ("dpo", "0.001")
+    assert (job.hyper_parameters["params_method"], job.hyper_parameters["params_learning_rate"]) == ("dpo", "0.001")
     channels = {channel["ChannelName"] for channel in job.input_data_config}
     assert channels == {"pairs_dpo", "model", "code", "sm_drivers"}
     assert job.checkpoint_config["S3Uri"].startswith(f"s3://{BUCKET}/greenlit/checkpoints/greenlit-train-dpo-")
@@ -328,7 +335,7 @@ def test_only_what_the_policy_allows_is_asked_of_aws(cloud: Cloud, monkeypatch) 
         "s3:CreateMultipartUpload": "s3:PutObject", "s3:UploadPart": "s3:PutObject",
         "s3:CompleteMultipartUpload": "s3:PutObject", "sts:GetCallerIdentity": None,
         # the SDK asks, and does without where it may not
-        "iam:SimulatePrincipalPolicy": None,
+        "iam:SimulatePrincipalPolicy": None, "s3:ListBuckets": None,
     }  # fmt: skip
     needed = {as_actions.get(name, name) for name in asked} - {None}
     assert {"sagemaker:CreateTrainingJob", "s3:PutObject", "logs:GetLogEvents"} <= needed

@@ -224,8 +224,8 @@ def test_settings_with_a_quote_stay_out_of_the_shell_file_that_the_container_sou
     text = Path("params.yaml").read_text().replace("max_steps: 12", 'max_steps: 12, loss_type: "it\'s"')
     Path("params.yaml").write_text(text)
     hyperparameters = make_plan(find_stage("train", "dpo"), sagemaker_settings()).hyperparameters
-    assert "loss_type" not in hyperparameters
-    assert {"stage": "train", "entry": "dpo", "max_steps": 12}.items() <= hyperparameters.items()
+    assert "params_loss_type" not in hyperparameters
+    assert {"stage": "train", "entry": "dpo", "params_max_steps": 12}.items() <= hyperparameters.items()
 
 
 def test_what_a_stage_reads_must_be_there(project) -> None:

@@ -20,6 +20,8 @@ CHECKPOINTS = "/opt/ml/checkpoints"
 CHECKPOINT_DIR, KEY = "GREENLIT_CHECKPOINT_DIR", "GREENLIT_LAUNCH_KEY"
 ENTRY = "job.py"
 """What SageMaker starts: docker/job.py."""
+_TOLD = "params_"
+"""Before the names of settings: the SDK passes them to torchrun, which takes `--start` for one of its own options."""
 _LONGEST_NAME = 63
 _TIME = 15
 """Characters that the SDK adds to a job's name."""
@@ -134,6 +136,7 @@ def hyperparameters_of(stage: Stage) -> dict[str, Any]:
         settings |= {f"{prefix}{key}".replace(".", "_"): item for key, item in nested.items()}
     plain = {key: value for key, value in settings.items() if isinstance(value, str | int | float | bool)}
     told = {key: value for key, value in plain.items() if "'" not in str(value) and len(str(value)) < 256}
+    told = {f"{_TOLD}{key}": value for key, value in told.items()}
     return {**told, "stage": stage.name, **({"entry": stage.entry} if stage.entry else {})}
 
 

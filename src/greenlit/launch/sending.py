@@ -5,6 +5,7 @@ base model of many gigabytes goes up once, and not for every method and attempt.
 """
 
 import gzip
+import hashlib
 import io
 import shutil
 import tarfile
@@ -107,7 +108,7 @@ def send_inputs(plan: Plan, s3: Any) -> dict[str, str]:
     waiting = []
     uris = {}
     for channel in plan.channels:
-        digest = channel.place.name if channel.of_hub else sha256_path(channel.path)
+        digest = _digest(channel)
         prefix = f"{plan.settings.prefix}/inputs/{digest}"
         uris[channel.name] = f"s3://{plan.settings.bucket}/{prefix}/"
         if not _is_there(s3, plan.settings.bucket, f"{prefix}.done"):
@@ -118,6 +119,15 @@ def send_inputs(plan: Plan, s3: Any) -> dict[str, str]:
             for channel, prefix in waiting:
                 _send(plan, s3, channel, prefix, _Counted(bar))
     return uris
+
+
+def _digest(channel: Channel) -> str:
+    """Of content and names: two files may hold the same under different names. A hub model's is its revision."""
+    if channel.of_hub:
+        return channel.place.name
+    if channel.path.is_dir():
+        return sha256_path(channel.path)
+    return hashlib.sha256(f"{channel.path.name}\0{sha256_path(channel.path)}".encode()).hexdigest()
 
 
 class _Counted:
