@@ -18,6 +18,7 @@ from greenlit.cluster import session
 from greenlit.cluster.member import Place, code_version
 from greenlit.errors import ConfigError, GreenlitError, WorldError
 from greenlit.stage.faults import GO_ON, first_line
+from greenlit.stage.stopping import told_apart
 
 TRIES = 3
 _LOOK_EVERY_S = 1.0
@@ -114,8 +115,9 @@ class Crew:
                         next_number += 1
                 if not self._open:
                     return
-                self._staff()
-                self._hand_out()
+                with told_apart():
+                    self._staff()
+                    self._hand_out()
                 yield from self._finished()
         finally:
             self.close()
@@ -154,7 +156,8 @@ class Crew:
         import ray
 
         waited = {hand.waits_for: hand for hand in self._hands if hand.waits_for is not None}
-        answered, _ = ray.wait(list(waited), num_returns=1, timeout=_LOOK_EVERY_S)
+        with told_apart():
+            answered, _ = ray.wait(list(waited), num_returns=1, timeout=_LOOK_EVERY_S)
         if not answered:
             self._require_place()
             return
@@ -162,7 +165,8 @@ class Crew:
         for call in ray.wait(list(waited), num_returns=len(waited), timeout=0)[0]:
             hand = waited[call]
             try:
-                answer = ray.get(call)
+                with told_apart():
+                    answer = ray.get(call)
             except ray.exceptions.RayTaskError as fault:
                 raise _ours(fault, hand.place) from None
             except ray.exceptions.RuntimeEnvSetupError as fault:

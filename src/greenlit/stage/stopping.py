@@ -77,6 +77,17 @@ def postponed() -> Iterator[Callable[[], bool]]:
         raise Stopped(_State.came)
 
 
+@contextmanager
+def told_apart() -> Iterator[None]:
+    """For code in C that makes a KeyboardInterrupt of its own out of Stopped, as Ray's does."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if isinstance(interrupt, Stopped) or _State.came is None:
+            raise
+        raise Stopped(_State.came) from interrupt
+
+
 def leave_signals_alone() -> None:
     """For a process forked off inside `stoppable`: SIGTERM ends it, Ctrl-C is its parent's business."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
