@@ -64,10 +64,10 @@ def gone(processes: list[psutil.Process], seconds: float) -> bool:
 
 
 def wait_for(folder: Path, text: str, seconds: float = 120) -> None:
-    """Until the output says so."""
-    until = time.monotonic() + seconds
-    while text not in (folder / "output.txt").read_text(errors="replace"):
-        assert time.monotonic() < until, (folder / "output.txt").read_text(errors="replace")[-2000:]
+    """Until the output says so; whoever writes it may still have to open it."""
+    until, output = time.monotonic() + seconds, folder / "output.txt"
+    while text not in (said := output.read_text(errors="replace") if output.exists() else ""):
+        assert time.monotonic() < until, said[-2000:]
         time.sleep(0.05)
 
 
