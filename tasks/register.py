@@ -38,9 +38,10 @@ def run(params: Params, name: str, paths: Paths) -> None:
     # a signal waits: raised in the middle of a transaction it would leave MLflow's database locked against ourselves
     with postponed(), tracked(params, "register", "methods", "register", method=name) as tracker:
         header, parent = tracker.headers()
-        version, decision = register(params, name, paths, header or untracked(params, "register", name), parent)
+        version, decision, new = register(params, name, paths, header or untracked(params, "register", name), parent)
         remember(record, version, tracking_uri(), promoted=decision.promoted, decision=decision.sentence(), **note)
-    print(f"registered {version.name} version {version.version} ({params.experiment}/{name})", file=sys.stderr)
+    begins = "registered " if new else f"{NOTHING_NEW}registered before: "
+    print(f"{begins}{version.name} version {version.version} ({params.experiment}/{name})", file=sys.stderr)
     print(f"{version.name} {decision.sentence()}", file=sys.stderr)
 
 

@@ -11,8 +11,8 @@ from greenlit.registry.evidence import audit_summary, data_hashes, leak_summary,
 from greenlit.registry.hub import push_to_hub
 from greenlit.registry.lineage import as_json, chain_to
 from greenlit.registry.mlflow import Registered, register_model
-from greenlit.registry.promotion import OPEN_LEAKS, Decision, run_gate
-from greenlit.registry.versions import AFTER, BEFORE
+from greenlit.registry.promotion import OPEN_LEAKS, Decision, earlier_decision, run_gate
+from greenlit.registry.versions import AFTER, BEFORE, find_version
 from greenlit.trackers import mlflow_store
 from greenlit.tracking.spool import Header
 
@@ -21,8 +21,11 @@ CARD, LINEAGE = "README.md", "lineage.json"
 
 def register(
     params: Params, name: str, paths: Paths, header: Header, parent: Header | None
-) -> tuple[Registered, Decision]:
+) -> tuple[Registered, Decision, bool]:
     """Make a method's merged model a version, and let the gate decide about it.
+
+    Returns:
+        the version, the decision, and whether either is new.
 
     Args:
         header, parent: the tracked run and the one above it.
@@ -62,11 +65,12 @@ def register(
     version = register_model(merged, model, tags, figures, header, beside=beside, parent=parent, uri=uri)
     with mlflow_store.mlflow_faults(uri):
         client = mlflow_store.open_client(uri)
+        known = None if version.created else earlier_decision(find_version(client, model, version.version))
         decision = run_gate(client, uri, model, int(version.version), params.registration.margin)
         if decision.promoted and params.registration.push_to_hub:
             pushed = _push(params, merged, beside[CARD], decision)
             client.set_model_version_tag(model, version.version, "hub", pushed)
-    return version, decision
+    return version, decision, version.created or decision != known
 
 
 def _revision(start: Path) -> str | None:

@@ -8,6 +8,7 @@ copied while a machine went away (a spot instance's checkpoints in S3) may have 
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,12 @@ SAVE_EVERY = "GREENLIT_SAVE_EVERY_S"
 """Environment variable: seconds between checkpoints; 0 writes one at every step."""
 EVERY_S, SHARE = 30.0, 20
 """A checkpoint is due after 30 s, but not before 20 times what the last one took to write."""
+
+
+def say_resumed(checkpoint: Path) -> None:
+    """Tell people that steps need not be done again."""
+    if is_first():
+        print(f"going on from the checkpoint of step {_step(checkpoint)}", file=sys.stderr)
 
 
 class Checkpoints:

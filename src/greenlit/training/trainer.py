@@ -13,7 +13,7 @@ from greenlit.stage.progress import progress
 from greenlit.training.advice import Watch, memory_told
 from greenlit.training.arguments import lora_config
 from greenlit.training.callbacks import Log, is_measurement, measure_callback, repeatable, step_callback
-from greenlit.training.checkpoints import Checkpoints, checkpoint_callback
+from greenlit.training.checkpoints import Checkpoints, checkpoint_callback, say_resumed
 from greenlit.training.holdout import Row, hold_out, problem_of
 from greenlit.training.launch import postponed_for_all, processes, read_cpu_checkpoints
 
@@ -230,6 +230,8 @@ def trained(
         set_adapter_dropout(trainer.model, params)
         if newest and processes() > 1:
             read_cpu_checkpoints()
+        if newest:
+            say_resumed(newest)
         with watch.forgetting(checkpoints):
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
             watch.require_sound(trainer.model)

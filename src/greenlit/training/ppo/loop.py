@@ -19,7 +19,7 @@ from greenlit.errors import ConfigError
 from greenlit.stage.progress import progress
 from greenlit.stage.stopping import postponed
 from greenlit.training.callbacks import Log
-from greenlit.training.checkpoints import Checkpoints
+from greenlit.training.checkpoints import Checkpoints, say_resumed
 from greenlit.training.ppo.learner import Learner
 from greenlit.training.ppo.policy import load_policy, reference_of, save_weights
 from greenlit.training.ppo.problems import Order, Prompt, by_ease, check_prompts, read_prompts, steps_of
@@ -69,7 +69,8 @@ def train_ppo(
     """
     machine = _machine(seed)
     checkpoints = Checkpoints(work, params.keep_checkpoints)
-    newest = _newest(checkpoints, machine)
+    if newest := _newest(checkpoints, machine):
+        say_resumed(newest)
     policy, tokenizer = load_policy(params, start, newest)
     longest = min(params.max_length, _context(policy.lm)) - params.max_new_tokens
     prompts, unseen = (read_prompts(some, tokenizer, longest) for some in (rows, held_out))
