@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import interruption
@@ -58,9 +57,7 @@ def code_of(folder: Path) -> dict[str, str]:
 
 
 def test_a_second_start_is_all_cached_and_shows_table_report_and_links(project: Path, api: str) -> None:
-    began = time.monotonic()
     run_flow(project, api, "offline", **code_of(project))
-    assert time.monotonic() - began < 30
     run = newest_run(api)
     summary = read_json(project / "results/reports/tiny_summary.json")
     assert re.match(r"(Yes|No),? .*pass@1 on test went from", run["state"]["message"])
