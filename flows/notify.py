@@ -62,20 +62,21 @@ def _logger() -> Any:
         return get_logger("greenlit")
 
 
-def on_failure(flow: Flow[Any, Any], run: FlowRun, state: State) -> None:
+def on_failure(flow: Flow[Any, Any], flow_run: FlowRun, state: State) -> None:
     """Prefect calls it when a flow run has failed."""
-    notify(f"{flow.name} failed ({run.name}): {state.message}", event="failed", flow=flow.name, run=str(run.id))
+    text = f"{flow.name} failed ({flow_run.name}): {state.message}"
+    notify(text, event="failed", flow=flow.name, run=str(flow_run.id))
 
 
-def on_crash(flow: Flow[Any, Any], run: FlowRun, state: State) -> None:
+def on_crash(flow: Flow[Any, Any], flow_run: FlowRun, state: State) -> None:
     """Prefect calls it when a signal has stopped the run, and in the process that served it when its own is gone."""
     why = WHY if "status code" in (state.message or "") else STOPPED
     try:
         with get_client(sync_client=True) as client:
-            mark_crashed(client, run.id, why)
+            mark_crashed(client, flow_run.id, why)
     except Exception as fault:  # the server has gone, most likely with the run
         _logger().warning(f"the server was not told why the run crashed: {type(fault).__name__}")
-    notify(f"{flow.name} crashed ({run.name}): {why}", event="crashed", flow=flow.name, run=str(run.id))
+    notify(f"{flow.name} crashed ({flow_run.name}): {why}", event="crashed", flow=flow.name, run=str(flow_run.id))
 
 
 def tell_promotion(before: dict[str, Any], after: dict[str, Any], called: str) -> None:

@@ -23,6 +23,8 @@ from greenlit.types import Problem
 
 VARIABLE = "GREENLIT_CANARY"
 UNTOUCHED = "untouched\n"
+_LONGEST = 60
+"""Longest name of a temporary folder, in letters, for a socket in it: Linux allows 107 for all of its path."""
 _SERVER = """
 import os, selectors, socket, sys
 canary = os.environ['GREENLIT_CANARY'].encode()
@@ -61,7 +63,8 @@ class Host:
         self.tag = secrets.token_hex(4)
         """In the name of everything that programs of this run may leave behind."""
         self.secret, self.canary, self.token = (f"{word}-{secrets.token_hex(8)}" for word in _WORDS)
-        self.folder = Path(tempfile.mkdtemp(prefix="greenlit-cheats-"))
+        short = len(tempfile.gettempdir()) <= _LONGEST
+        self.folder = Path(tempfile.mkdtemp(prefix="greenlit-cheats-", dir=None if short else "/tmp"))
         self._server: subprocess.Popen[str] | None = None
         self._as_started: tuple = ()
         self.places: Mapping[str, str] = {}
