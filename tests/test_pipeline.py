@@ -150,17 +150,18 @@ def test_mlflows_own_pages_show_the_runs(tiny: Path) -> None:
         server.wait()
 
 
-def test_prefect_shows_one_task_run_per_stage_and_finds_nothing_to_do(tiny: Path) -> None:
-    workspace.run(tiny, sys.executable, "-m", "flows.offline")
+def test_prefect_shows_one_task_run_per_stage_and_finds_nothing_to_do(tiny: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny, tmp_path / "project", symlinks=True))  # flows keep records of their own
+    workspace.run(folder, sys.executable, "-m", "flows.offline")
     code = (
         "from prefect.client.orchestration import get_client\n"
         "with get_client(sync_client=True) as client:\n"
         "    print('\\n'.join(f'TASK {run.name} {run.state_name}' for run in client.read_task_runs()))\n"
         "    print('FLOW', *[run.state_name for run in client.read_flow_runs()])\n"
     )
-    out = workspace.run(tiny, sys.executable, "-c", code).stdout
+    out = workspace.run(folder, sys.executable, "-c", code).stdout
     states = dict(re.findall(r"^TASK (\S+) (\w+)$", out, re.MULTILINE))
-    listed = workspace.run(tiny, *DVC, "stage", "list", "--name-only").stdout.split()
+    listed = workspace.run(folder, *DVC, "stage", "list", "--name-only").stdout.split()
     assert set(states) == {stage.replace("@", "-") for stage in listed}
     assert set(states.values()) == {"Cached"}
     assert re.search(r"^FLOW Completed$", out, re.MULTILINE)
