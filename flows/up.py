@@ -8,12 +8,14 @@ python -m flows.up --show       the addresses again, and the page in a browser (
 import argparse
 import os
 import socket
+import subprocess
 import sys
 import time
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -31,6 +33,7 @@ PORTS = {PREFECT: ("GREENLIT_PREFECT_PORT", 4200), MLFLOW: ("GREENLIT_MLFLOW_POR
 HEALTH = {PREFECT: "/api/health", MLFLOW: "/health"}
 TIMEOUT_S = 180.0
 """A busy machine takes long to import all that."""
+_SETTLE_S = 60.0
 GRACE_S = {SERVED: 60.0, MLFLOW: 10.0, PREFECT: 15.0}
 """In the order in which they end: the flows first, so that their schedules are paused and a run in progress is told."""
 _HOST = "127.0.0.1"
@@ -192,12 +195,30 @@ def _polled_since(before: dict[str, str], note: Note) -> bool:
 
 def _polled(note: Note) -> dict[str, str]:
     """When somebody last asked for runs of each flow, by the server's clock; empty while it does not answer."""
+    return {one["name"]: one.get("last_polled") for one in _deployments(note)}
+
+
+def _deployments(note: Note) -> list[dict[str, Any]]:
+    """What the server knows of the flows; nothing while it does not answer."""
     wanted = {"deployments": {"name": {"any_": list(FLOWS)}}}
     try:
         answer = httpx.post(f"{note.services[PREFECT].url}/api/deployments/filter", json=wanted, timeout=10)
     except httpx.TransportError:
-        return {}
-    return {one["name"]: one.get("last_polled") for one in answer.json()} if answer.is_success else {}
+        return []
+    return answer.json() if answer.is_success else []
+
+
+def _pause(note: Note) -> None:
+    """Pause the schedules, with which who serves may not have come to an end while a run of his was ended too."""
+    for one in _deployments(note):
+        with suppress(httpx.TransportError):
+            httpx.post(f"{note.services[PREFECT].url}/api/deployments/{one['id']}/pause_deployment", timeout=10)
+
+
+def _settle(note: Note) -> None:
+    """Have runs that ended with who served them told so to the server, while it is there."""
+    code = "from flows.leftovers import settle_leftovers; settle_leftovers()"
+    subprocess.run([sys.executable, "-c", code], env=_environment(note), timeout=_SETTLE_S, check=False)
 
 
 def down() -> None:
@@ -210,6 +231,9 @@ def down() -> None:
             if service := note.services.get(name):
                 print(f"{name:<8} stopping", end="", file=sys.stderr, flush=True)
                 end(service, grace_s)
+                if name == SERVED and PREFECT in note.services:
+                    _pause(note)
+                    _settle(note)
                 del note.services[name]
                 note.write()
                 print(", stopped", file=sys.stderr)

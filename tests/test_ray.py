@@ -12,6 +12,7 @@ import pytest
 import ray_cluster
 from ray_cluster import SECRET, members, wait_until
 
+from greenlit.cluster import session
 from greenlit.cluster.crew import TRIES
 from greenlit.cluster.judging import ClusterJudge, judge_of_stage
 from greenlit.cluster.sampling import on_cluster
@@ -100,6 +101,14 @@ def annotated(judge: Judge | Untested | ClusterJudge) -> bytes:
     known = {problem.task_id: problem for problem in PROBLEMS}
     with judge, progress("t", 1) as bar:
         return "".join(to_line(row) for row, _ in annotate(known, candidates(), judge, bar)).encode()
+
+
+def test_auto_without_a_cluster_on_this_machine_is_told(tmp_path, monkeypatch) -> None:
+    """First in this file: `auto` finds every cluster of the machine, and the tests below start one."""
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    with pytest.raises(WorldError, match=r"RAY_ADDRESS: auto: no Ray cluster answers \(Could not find any running Ray"):
+        session.connect()
 
 
 def test_candidates_are_the_same_bytes_also_when_a_worker_is_killed(

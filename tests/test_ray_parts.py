@@ -175,10 +175,3 @@ def test_nodes_that_compute_with_something_else_are_warned_of_and_noted(monkeypa
     assert "node b 2: processor another (here" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="node c 3: runs another version of Greenlit's code"):
         one._compare(Place("c 3", "c", 1, "other", facts()))
-
-
-def test_auto_without_a_cluster_on_this_machine_is_told(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "auto")
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    with pytest.raises(WorldError, match=r"RAY_ADDRESS: auto: no Ray cluster answers \(Could not find any running Ray"):
-        session.connect()
