@@ -210,9 +210,16 @@ def _deployments(note: Note) -> list[dict[str, Any]]:
 
 def _pause(note: Note) -> None:
     """Pause the schedules, with which who serves may not have come to an end while a run of his was ended too."""
-    for one in _deployments(note):
-        with suppress(httpx.TransportError):
-            httpx.post(f"{note.services[PREFECT].url}/api/deployments/{one['id']}/pause_deployment", timeout=10)
+    until = time.monotonic() + _SETTLE_S  # a busy server answers 503 for a while
+    while time.monotonic() < until:
+        known = _deployments(note)
+        left = [one for one in known if not one["paused"]]
+        if known and not left:
+            return
+        for one in left:
+            with suppress(httpx.TransportError):
+                httpx.post(f"{note.services[PREFECT].url}/api/deployments/{one['id']}/pause_deployment", timeout=10)
+        time.sleep(0.3)
 
 
 def _settle(note: Note) -> None:
