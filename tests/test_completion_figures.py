@@ -28,7 +28,7 @@ from greenlit.jsonl import write_rows
 from greenlit.pairs.manifest import Counts, manifest
 from greenlit.pairs.nbest import n_best
 from greenlit.pairs.pairs import preference_pairs, shuffle_verdicts
-from greenlit.registry.mlflow import lineage_tags
+from greenlit.registry.evidence import lineage_tags
 from greenlit.text_match import match_of
 from greenlit.training.rows import training_rows
 from greenlit.types import Annotated, Match, Metrics, Problem
