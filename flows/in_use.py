@@ -18,8 +18,11 @@ from greenlit.evaluation.report import change_text
 from greenlit.iterate.plan import Step
 from greenlit.jsonl import read_json, write_json
 from greenlit.paths import Paths, local_data
-from greenlit.registry.champion import Champion, fetch_champion, find_champion
+from greenlit.registry.measuring import weights_of
+from greenlit.registry.mlflow import HASH_TAG
+from greenlit.registry.versions import Version, champion_in
 from greenlit.stage.workspace import WORK, sha256_tree
+from greenlit.trackers.mlflow_store import mlflow_faults, tracking_uri
 
 FIRST = WORK / "refresh"
 """A model's evaluation when it was first measured here, by the hash of its files."""
@@ -50,12 +53,13 @@ def measure_in_use(params: Params, how: How, split: str, margin: float, force: b
     paths = Paths.of(params)
     merged = {name: paths.method(name) / "merged" for name in params.methods}
     hashes = {name: sha256_tree(folder) for name, folder in merged.items() if folder.is_dir()}
-    champion = find_champion(params.registration.model)
+    champion = champion_in(params.registration.model, tracking_uri())
     if champion:
-        called = f"champion, {champion.name} version {champion.version}"
-        here = next((name for name, found in hashes.items() if found == champion.sha256), None)
+        called = f"champion, {champion.name} version {champion.number}"
+        sha256 = champion.tags.get(HASH_TAG, "")
+        here = next((name for name, found in hashes.items() if found == sha256), None)
         if here is None:
-            return [_look(called, champion.sha256, _in_a_copy(params, champion, how), None, split, margin)]
+            return [_look(called, sha256, _in_a_copy(params, champion, how), None, split, margin)]
         return [_measured_here(f"{called} ({here})", here, hashes[here], paths, how, split, margin, force)]
     if not hashes:
         raise ConfigError(
@@ -98,9 +102,10 @@ def _look(
     return Look(called, f"no regression: {figure}", delta)
 
 
-def _in_a_copy(params: Params, champion: Champion, how: How) -> Mapping[str, Any]:
+def _in_a_copy(params: Params, champion: Version, how: How) -> Mapping[str, Any]:
     """Measure a champion that no method here has made: in a copy of the project whose base model it is."""
-    model = fetch_champion(champion, FIRST / champion.sha256[:16])
+    with mlflow_faults(tracking_uri()):
+        model = weights_of(champion, tracking_uri())
     content = copy.deepcopy(read_yaml(PARAMS))
     content |= {
         "experiment": f"{params.experiment}-champion",

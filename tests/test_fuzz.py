@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import random
 import time
 from collections.abc import Callable
@@ -21,10 +20,9 @@ from greenlit.problems.files import read_problems
 from greenlit.types import AssertTest, Candidate, Problem
 
 ROOT = Path(__file__).parent.parent
-CASES = int(os.environ.get("GREENLIT_TEST_FUZZ", "3400"))
-"""Damaged files of each of three kinds: 10,000 in all. GREENLIT_TEST_FUZZ=10000 make test ARGS="-k thousands"."""
-ENOUGH_S = 15.0
-"""For one small file, on a busy machine; without its guards, a bomb of aliases takes minutes."""
+CASES = 10_000
+ENOUGH_S = 2.0
+"""Of CPU, for one small file; without its guards, a bomb of aliases takes minutes."""
 
 PROBLEM = Problem(
     task_id="a", prompt="Add é to 1.", reference=["def f(x): return x + 1"], tests=[AssertTest(code="assert f(1) == 2")]
@@ -116,7 +114,7 @@ def files(sources: list[bytes], pieces: list[bytes]) -> st.SearchStrategy[bytes]
 def check(read: Callable[[Path], Any], path: Path, content: bytes) -> None:
     """Nothing but a GreenlitError may come out, and that must read well."""
     path.write_bytes(content)
-    started = time.monotonic()
+    started = time.process_time()
     try:
         read(path)
     except GreenlitError as error:
@@ -126,7 +124,7 @@ def check(read: Callable[[Path], Any], path: Path, content: bytes) -> None:
         assert max(map(len, lines)) < 1000
         assert len(lines) <= 90
         assert all(line.isprintable() for line in lines), lines
-    assert time.monotonic() - started < ENOUGH_S
+    assert time.process_time() - started < ENOUGH_S
 
 
 def as_lines(row: dict[str, Any]) -> bytes:
@@ -181,13 +179,13 @@ def test_any_params_are_settings_or_clear_errors(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["problems", "any rows"])
-def test_thousands_of_files_of_lines(name: str, tmp_path: Path) -> None:
+def test_ten_thousand_files_of_lines(name: str, tmp_path: Path) -> None:
     read, sources = READERS[name]
     assert fuzz(read, files(sources, JSON_PIECES), tmp_path / "x.jsonl", CASES) >= CASES
 
 
 @pytest.mark.slow
-def test_thousands_of_files_of_params(tmp_path: Path) -> None:
+def test_ten_thousand_files_of_params(tmp_path: Path) -> None:
     """Small ones, for time: YAML is parsed at about 50 KB/s."""
     small = [b"\n".join(source.split(b"\n")[at : at + 12]) for source in PARAMS for at in (0, 12, 24, 36)]
     assert fuzz(load_params, files(small, YAML_PIECES), tmp_path / "params.yaml", CASES) >= CASES

@@ -18,8 +18,9 @@ from greenlit.config import load_params
 from greenlit.errors import ConfigError
 from greenlit.evaluation.summary import flat_figures
 from greenlit.jsonl import read_json, write_json
+from greenlit.locked import md5_file
 from greenlit.repro import StageFailedError
-from greenlit.runs.comparing import first_difference, md5_file
+from greenlit.runs.comparing import first_difference
 from greenlit.runs.differences import Change, changes_since, compare_with
 from greenlit.runs.records import git_state, outs_of, record_run
 from greenlit.runs.reproduce import find_record

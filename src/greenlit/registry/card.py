@@ -10,6 +10,7 @@ import yaml
 
 from greenlit.config import Params
 from greenlit.evaluation.markdown import table
+from greenlit.evaluation.report import change_text, figure_text
 
 
 def version_card(
@@ -77,16 +78,16 @@ def _head(params: Params, name: str, summary: Mapping[str, Any]) -> str:
 def _figures(summary: Mapping[str, Any], name: str) -> str:
     before, after, delta = summary["baseline_test"], summary["after_test"][name], summary["delta"][name]
     rows = [
-        (metric, _shown(before[metric]), _shown(after[metric]), _shown(delta[metric], "+"), str(delta[metric]["n"]))
+        (
+            metric,
+            figure_text(before[metric]),
+            figure_text(after[metric]),
+            change_text(delta[metric]),
+            str(delta[metric]["n"]),
+        )
         for metric in after
     ]
     return table(("figure", "before", "after", "difference", "n"), rows)
-
-
-def _shown(found: Mapping[str, Any], sign: str = "") -> str:
-    if found["value"] is None:
-        return "not measured"
-    return f"{found['value']:{sign}.3f} [{found['low']:{sign}.3f}, {found['high']:{sign}.3f}]"
 
 
 def _data(params: Params, audit: Mapping[str, Any]) -> str:

@@ -4,7 +4,6 @@ A champion from another test set, or sampled with another seed, cannot be compar
 here once, it can; the evaluation is kept beside the model, and the look at the test set is counted.
 """
 
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from greenlit.registry.flavor import WEIGHTS
 from greenlit.registry.mlflow import HASH_TAG
 from greenlit.registry.promotion import REMEASURED_ON
 from greenlit.registry.versions import REMEASURED, Version
-from greenlit.stage.workspace import WORK, atomic_folder, sha256_file, sha256_tree
+from greenlit.stage.workspace import WORK, atomic_folder, sha256_file, sha256_tree, work_key
 from greenlit.types import Split
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def measure_version(client: "MlflowClient", version: Version, params: Params, ur
     """
     model = weights_of(version, uri)
     paths = Paths.of(params)
-    test = sha256_file(paths.problems("test"))
+    test = paths.problems("test")
     key = _key(params, test)
     there = [Path(item.path).name for item in client.list_artifacts(version.run_id, _place(version))]
     folder = model.parent / key
@@ -70,7 +69,7 @@ def measure_version(client: "MlflowClient", version: Version, params: Params, ur
         target = folder / f"{key}.json"
         elsewhere.evaluation(None).replace(target)
         client.log_artifact(version.run_id, str(target), _place(version))
-        client.set_model_version_tag(version.name, str(version.number), REMEASURED_ON, test)
+        client.set_model_version_tag(version.name, str(version.number), REMEASURED_ON, sha256_file(test))
     with tempfile.TemporaryDirectory() as place:
         return dict(read_json(Path(client.download_artifacts(version.run_id, f"{_place(version)}/{key}.json", place))))
 
@@ -79,12 +78,9 @@ def _place(version: Version) -> str:
     return f"{version.source.rstrip('/').rpartition('/')[2]}/{REMEASURED}"
 
 
-def _key(params: Params, test: str) -> str:
+def _key(params: Params, test: Path) -> str:
     """Whatever decides the figures, besides the model."""
-    import hashlib
-
-    parts = [params.evaluate.model_dump(mode="json"), params.annotate.model_dump(mode="json"), params.seed, test]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    return work_key([params.evaluate.model_dump(), params.annotate.model_dump(), params.seed], [test])
 
 
 def same_files(version: Version, folder: Path) -> bool:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlit.errors import DataError, MismatchError
 from greenlit.evaluation.compare import compare
+from greenlit.evaluation.report import change_text
 from greenlit.registry.turns import turn
 from greenlit.registry.versions import (
     BASE,
@@ -93,10 +94,8 @@ def decide(
     return Decision(version.number, not reasons, incumbent, metric, delta, margin, looks, tuple(reasons))
 
 
-def _difference(delta: Mapping[str, Any] | None) -> str:
-    if delta is None or delta["value"] is None:
-        return "not measured"
-    return f"{delta['value']:+.3f} [{delta['low']:+.3f}, {delta['high']:+.3f}], n = {delta['n']}"
+def _difference(delta: Mapping[str, Any]) -> str:
+    return f"{change_text(delta)}, n = {delta['n']}"
 
 
 def _doubts(version: Version, after: Iterable[Mapping[str, Any]]) -> Iterable[str]:

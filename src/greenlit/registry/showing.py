@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from greenlit.evaluation.report import change_text, figure_text
 from greenlit.registry.promotion import DECISION, LOOKS, OPEN_LEAKS, ROLLED_BACK, earlier_decision
 from greenlit.registry.versions import Version
 
@@ -19,13 +20,6 @@ def as_json(version: Version) -> dict[str, Any]:
     """A version with its JSON tags opened."""
     tags = {key: version.json_tag(key) if key in _JSON_TAGS else value for key, value in version.tags.items()}
     return {**asdict(version), "tags": tags}
-
-
-def interval_text(found: Mapping[str, Any] | None, sign: str = "") -> str:
-    """`0.622 [0.588, 0.657]`."""
-    if not found or found["value"] is None:
-        return "not measured"
-    return f"{found['value']:{sign}.3f} [{found['low']:{sign}.3f}, {found['high']:{sign}.3f}]"
 
 
 def _console() -> "Console":
@@ -54,9 +48,9 @@ def print_table(name: str, found: Sequence[Version]) -> None:
             version.tags.get("experiment", ""),
             version.tags.get("method", ""),
             metric,
-            interval_text(after),
+            figure_text(after) if after else "",
             decision.incumbent if decision else "",
-            interval_text(delta, "+"),
+            change_text(delta) if delta else "",
             str(delta["n"]) if delta else "",
             "" if decision is None else "promoted" if decision.promoted else "; ".join(decision.reasons),
         )
@@ -79,7 +73,7 @@ def print_version(version: Version) -> None:
     table = Table("figure", "test", "difference to the base model", "n")
     for metric, found in figures.get("after_test", {}).items():
         delta = figures["delta"][metric]
-        table.add_row(metric, interval_text(found), interval_text(delta, "+"), str(delta["n"]))
+        table.add_row(metric, figure_text(found), change_text(delta), str(delta["n"]))
     console.print(table)
     shown = {key: value for key, value in version.tags.items() if key not in {DECISION, ROLLED_BACK, "figures"}}
     facts = Table("tag", "value", show_lines=False)
@@ -98,7 +92,7 @@ def print_comparison(old: Version, new: Version, found: Mapping[str, Any]) -> No
     for metric, delta in found.items():
         if metric not in {"wins", "losses"}:
             p = "" if delta["p"] is None else f"{delta['p']:.4f}"
-            table.add_row(metric, interval_text(delta, "+"), str(delta["n"]), p)
+            table.add_row(metric, change_text(delta), str(delta["n"]), p)
     console = _console()
     console.print(table)
     console.print(f"greedy: {len(found['wins'])} problems won, {len(found['losses'])} lost")

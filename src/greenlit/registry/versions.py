@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenlit.errors import DataError
+from greenlit.trackers.mlflow_store import mlflow_faults, open_client, sqlite_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -107,6 +108,19 @@ def find_version(client: "MlflowClient", name: str, which: str) -> Version:
         raise DataError(f"{name}: has no versions", hint="`greenlit run` registers what it trained")
     there = ", ".join([*sorted({alias for version in known for alias in version.aliases}), *(v.label for v in known)])
     raise DataError(f"{name}: no version {which!r}", hint=f"there are {there}")
+
+
+def champion_in(name: str, uri: str) -> Version | None:
+    """The champion of a registered model; None where there is no registry yet, no such model, or no such alias.
+
+    Raises:
+        WorldError: the registry does not answer.
+    """
+    database = sqlite_file(uri)
+    if database is not None and not database.exists():
+        return None
+    with mlflow_faults(uri):
+        return champion_of(versions(open_client(uri), name))
 
 
 def champion_of(known: list[Version]) -> Version | None:

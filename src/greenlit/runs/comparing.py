@@ -1,6 +1,5 @@
 """Where two files first differ: record and key of JSON Lines, key of JSON and YAML, tensor, line or byte."""
 
-import hashlib
 import itertools
 import json
 from collections.abc import Callable
@@ -13,12 +12,6 @@ from greenlit.jsonl import shortened
 
 _ABSENT = object()
 _PIECE = 1 << 20
-
-
-def md5_file(path: Path) -> str:
-    """Hex digest of a file, as DVC names its content."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "md5").hexdigest()
 
 
 def first_difference(then: Path, now: Path) -> str | None:

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from greenlit.config import load_params
 from greenlit.errors import ConfigError
 from greenlit.jsonl import shortened
-from greenlit.runs.comparing import first_difference, md5_file
+from greenlit.locked import md5_file
+from greenlit.runs.comparing import first_difference
 from greenlit.runs.records import CODE, cache_dir, cached, git, git_state, settings
 from greenlit.stage.hardware import facts
 from greenlit.tracking.values import flatten

@@ -22,15 +22,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from graphlib import TopologicalSorter
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-
-import yaml
 
 from greenlit.config import Params, read_yaml
 from greenlit.errors import GreenlitError
 from greenlit.jsonl import read_json, write_json
+from greenlit.locked import locked_stages, stages_in_order
 from greenlit.paths import Paths
 from greenlit.stage.hardware import facts
 
@@ -165,9 +163,9 @@ def _up_to_date(params: Params) -> list[str]:
         changed = json.loads(done.stdout)
     except ValueError:
         return []
-    locked = _locked(Path())
+    locked = locked_stages(Path())
     fine: list[str] = []
-    for name, producers in _in_order(locked).items():
+    for name, producers in stages_in_order(locked).items():
         if name in stage_names(params) and name not in changed and all(producer in fine for producer in producers):
             fine.append(name)
     return fine
@@ -175,17 +173,17 @@ def _up_to_date(params: Params) -> list[str]:
 
 def outs_of(root: Path, names: list[str]) -> Stages:
     """The outs that dvc.lock in a project's folder notes for these stages, each stage after those it reads from."""
-    locked, cache = _locked(root), cache_dir(root)
+    locked, cache = locked_stages(root), cache_dir(root)
     return {
         name: {out["path"]: _out(out, cache) for out in locked[name]["outs"]}
-        for name in _in_order(locked)
+        for name in stages_in_order(locked)
         if name in names and locked[name].get("outs")
     }
 
 
 def stages_outs(root: Path) -> set[str]:
     """Paths of all outs that dvc.lock in a project's folder notes."""
-    return {out["path"] for stage in _locked(root).values() for out in stage.get("outs", [])}
+    return {out["path"] for stage in locked_stages(root).values() for out in stage.get("outs", [])}
 
 
 def _out(out: Mapping[str, Any], cache: Path) -> dict[str, Any]:
@@ -194,28 +192,6 @@ def _out(out: Mapping[str, Any], cache: Path) -> dict[str, Any]:
     if not out["md5"].endswith(".dir") or not listing.exists():
         return {"md5": out["md5"]}
     return {"md5": out["md5"], "files": {row["relpath"]: row["md5"] for row in read_json(listing)}}
-
-
-def _locked(root: Path) -> dict[str, Any]:
-    path = root / "dvc.lock"
-    if not path.exists():
-        return {}
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return (yaml.load(path.read_text(encoding="utf-8"), Loader=loader) or {}).get("stages", {})
-
-
-def _in_order(locked: Mapping[str, Any]) -> dict[str, set[str]]:
-    """Stage → the stages whose outs it reads, in an order in which each follows those."""
-    outs = {PurePosixPath(out["path"]): name for name, stage in locked.items() for out in stage.get("outs", [])}
-    producers: dict[str, set[str]] = {}
-    for name, stage in locked.items():
-        deps = [PurePosixPath(dep["path"]) for dep in stage.get("deps", [])]
-        producers[name] = {
-            producer
-            for out, producer in outs.items()
-            if producer != name and any(dep == out or dep in out.parents or out in dep.parents for dep in deps)
-        }
-    return {name: producers[name] for name in TopologicalSorter(producers).static_order()}
 
 
 def cache_dir(root: Path) -> Path:
