@@ -52,6 +52,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pytest.importorskip("ray")
     with ray_cluster.running_cluster(tmp_path_factory.mktemp("ray")) as address:
         yield address
+        import ray
+
+        ray.shutdown()  # this process's connection, before the cluster ends
 
 
 @pytest.fixture
@@ -60,14 +63,6 @@ def on_ray(cluster: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("RAY_ADDRESS", cluster)
     monkeypatch.setenv("MY_API_TOKEN", SECRET)
     yield cluster
-
-
-@pytest.fixture(scope="module", autouse=True)
-def disconnected_in_the_end(cluster: str) -> Iterator[None]:
-    yield
-    import ray
-
-    ray.shutdown()
 
 
 def sampled(model: Path, work: Path, n: int = 4) -> bytes:
