@@ -73,16 +73,16 @@ def serve(model: Model) -> Iterator[Server]:
             with state.lock:
                 state.at_once += 1
                 state.most_at_once = max(state.most_at_once, state.at_once)
+            answer = state.answer(Request(self.path, dict(self.headers), body, time.monotonic()))
+            time.sleep(answer.after_s)
+            with state.lock:  # before it is sent: who has it may ask again at once
+                state.at_once -= 1
             try:
-                self.send(state.answer(Request(self.path, dict(self.headers), body, time.monotonic())))
+                self.send(answer)
             except (BrokenPipeError, ConnectionResetError):  # who asked has given up
                 self.close_connection = True
-            finally:
-                with state.lock:
-                    state.at_once -= 1
 
         def send(self, answer: Answer) -> None:
-            time.sleep(answer.after_s)
             self.send_response(answer.status)
             for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
                 self.send_header(name, value)
