@@ -1,10 +1,13 @@
 """Shards on a Ray cluster: the same bytes as on one machine, whatever dies; clear words where it cannot work."""
 
+import dataclasses
 import json
 import os
 import signal
+import string
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +15,15 @@ import pytest
 import ray_cluster
 from ray_cluster import SECRET, members, wait_until
 
-from greenlit.cluster import session
+from greenlit.cluster import parcel, session
 from greenlit.cluster.crew import TRIES
 from greenlit.cluster.judging import ClusterJudge, judge_of_stage
 from greenlit.cluster.sampling import on_cluster
-from greenlit.config import AnnotateParams, GenerateParams
+from greenlit.config import AdaptiveParams, AnnotateParams, GenerateParams
 from greenlit.errors import ConfigError, WorldError
 from greenlit.execution.judges import Judge
 from greenlit.execution.untested import Untested
+from greenlit.generation.adaptive import by_execution
 from greenlit.generation.sample import sample
 from greenlit.grading import annotate
 from greenlit.jsonl import to_line
@@ -48,9 +52,14 @@ PROGRAMS = (
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def cluster_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ray")
+
+
+@pytest.fixture(scope="module")
+def cluster(cluster_folder: Path) -> Iterator[str]:
     pytest.importorskip("ray")
-    with ray_cluster.running_cluster(tmp_path_factory.mktemp("ray")) as address:
+    with ray_cluster.running_cluster(cluster_folder) as address:
         yield address
         import ray
 
@@ -128,6 +137,45 @@ def test_candidates_are_the_same_bytes_also_when_a_worker_is_killed(
     wait_until(lambda: not members("Sampler"), 20, "members outlived their work")
     rows = [json.loads(line) for line in (tmp_path / "candidates.jsonl").read_text().splitlines()]
     assert len({(row["task_id"], row["candidate_idx"]) for row in rows}) == len(rows) == 5 * len(PROBLEMS)
+
+
+def test_a_model_travels_to_nodes_that_do_not_have_it(
+    on_ray, cluster_folder, local, tiny_model, tmp_path, monkeypatch
+) -> None:
+    """The nodes are told of a folder that is none; the driver, as ever, reads its own, here in pieces of 10,000 bytes."""
+    own, pieces = parcel.parcel_of, parcel.pieces_of
+    monkeypatch.setattr(parcel, "PIECE", 10_000)
+    monkeypatch.setattr(parcel, "parcel_of", lambda folder: dataclasses.replace(own(folder), folder="/no/such/folder"))
+    monkeypatch.setattr(parcel, "pieces_of", lambda one: pieces(dataclasses.replace(one, folder=str(tiny_model))))
+    assert sampled(tiny_model, tmp_path) == local
+    (arrived,) = (cluster_folder / "nodes/models").iterdir()
+    assert own(arrived).sha256 == own(tiny_model).sha256
+
+
+def test_adaptive_sampling_asks_the_cluster_for_samples_and_verdicts(
+    cluster, tiny_model, tmp_path, monkeypatch, capfd
+) -> None:
+    """Gibberish that ends before its first letter: a syntax error, or nothing, which is all that these problems want."""
+    change = {"tests": [AssertTest(code="assert True")], "entry_point": None}
+    problems = [one.model_copy(update=change) for one in PROBLEMS]
+    adaptive = AdaptiveParams(max_n=10, round=3, passes=1, fails=1, limits=LIMITS)
+    params = SAMPLING.model_copy(update={"stop": list(string.ascii_letters), "adaptive": adaptive})
+
+    def rows(name: str) -> list[Candidate]:
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv("GREENLIT_CACHE", str(tmp_path / f"{name}.sqlite"))
+        go_on = by_execution(adaptive, problems, 2)
+        arguments = {"seed": 3, "greedy": False, "work": tmp_path / name, "workers": 2, "label": "t", "go_on": go_on}
+        return list(sample(tiny_model, problems, params, **arguments))
+
+    here = rows("here")
+    monkeypatch.setenv("RAY_ADDRESS", cluster)
+    capfd.readouterr()
+    assert rows("there") == here
+    told = capfd.readouterr().err
+    assert "sampling on " in told
+    assert "sandbox level" in told
+    assert set(Counter(row.task_id for row in here).values()) == {7, 10}, "some are done after a round, some never"
 
 
 def test_verdicts_are_the_same_bytes_also_when_a_worker_is_killed(on_ray, monkeypatch, capfd) -> None:

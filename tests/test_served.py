@@ -22,11 +22,7 @@ from served import Served, until
 from flows import FLOWS
 from greenlit.stage.faults import GO_ON
 
-pytestmark = pytest.mark.skipif(
-    "GREENLIT_TEST_SERVED" not in os.environ,
-    reason="servers, workers and pages, sound only on a machine with nothing else to do: "
-    'GREENLIT_TEST_SERVED=1 make test ARGS="-n 0 tests/test_served.py"',
-)
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
