@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import yaml
+from http_servers import answering
 
 from greenlit.scraping import sample
 
@@ -108,17 +109,6 @@ def serve(questions: list[dict[str, Any]]) -> Iterator[Server]:
             self.wfile.write(answer.body[: len(answer.body) - answer.cut])
             self.close_connection = self.close_connection or bool(answer.cut)
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    state.url = f"http://127.0.0.1:{server.server_address[1]}/graphql"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
+    with answering(Handler) as url:
+        state.url = f"{url}/graphql"
         yield state
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

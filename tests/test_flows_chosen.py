@@ -2,14 +2,14 @@
 
 import copy
 import json
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import flow_runs  # noqa: F401  (puts flows on the path)
 import pytest
 import workspace
+from http_servers import answering
 from test_iterate import measured
 
 from flows import notify, running
@@ -219,18 +219,8 @@ def webhook(status: int = 200):
             self.send_response(status)
             self.end_headers()
 
-        def log_message(self, *arguments) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/hook/secret-part", notes
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
+    with answering(Handler) as address:
+        yield f"{address}/hook/secret-part", notes
 
 
 def test_a_promotion_is_told_once_and_a_record_without_one_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,7 +142,7 @@ def test_candidates_are_the_same_bytes_also_when_a_worker_is_killed(
 def test_a_model_travels_to_nodes_that_do_not_have_it(
     on_ray, cluster_folder, local, tiny_model, tmp_path, monkeypatch
 ) -> None:
-    """The nodes are told of a folder that is none; the driver, as ever, reads its own, here in pieces of 10,000 bytes."""
+    """The nodes are told of a folder that is none; the driver reads its own, here in pieces of 10,000 bytes."""
     own, pieces = parcel.parcel_of, parcel.pieces_of
     monkeypatch.setattr(parcel, "PIECE", 10_000)
     monkeypatch.setattr(parcel, "parcel_of", lambda folder: dataclasses.replace(own(folder), folder="/no/such/folder"))
@@ -155,7 +155,7 @@ def test_a_model_travels_to_nodes_that_do_not_have_it(
 def test_adaptive_sampling_asks_the_cluster_for_samples_and_verdicts(
     cluster, tiny_model, tmp_path, monkeypatch, capfd
 ) -> None:
-    """Gibberish that ends before its first letter: a syntax error, or nothing, which is all that these problems want."""
+    """Gibberish that ends before its first letter: a syntax error, or nothing, which these problems accept."""
     change = {"tests": [AssertTest(code="assert True")], "entry_point": None}
     problems = [one.model_copy(update=change) for one in PROBLEMS]
     adaptive = AdaptiveParams(max_n=10, round=3, passes=1, fails=1, limits=LIMITS)

@@ -3,11 +3,11 @@
 import base64
 import hashlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 import yaml
+from http_servers import answering
 
 from greenlit.config import load_params
 from greenlit.errors import ConfigError, WorldError
@@ -170,9 +170,6 @@ def hub(monkeypatch):
     kept = {"files": {}, "asked": [], "status": 200}
 
     class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
         def do_POST(self):
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             kept["asked"].append((self.path, self.headers.get("Authorization")))
@@ -203,15 +200,11 @@ def hub(monkeypatch):
             self.end_headers()
             self.wfile.write(data)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    address = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("HF_TOKEN", "hf_right")
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    yield kept
-    server.shutdown()
-    server.server_close()
+    with answering(Handler) as address:
+        monkeypatch.setenv("HF_TOKEN", "hf_right")
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        yield kept
 
 
 @pytest.fixture
