@@ -20,7 +20,7 @@ for _variable, _value in _SETTINGS.items():
 if "PREFECT__FLOW_RUN_ID" in os.environ:
     end_with_parent()  # killed, what started this run would leave it behind, and its stage with it
 
-from flows.services import server_url  # noqa: E402  (it reads PREFECT_HOME)
+from flows.services import url_of  # noqa: E402  (it reads PREFECT_HOME)
 
-if "PREFECT_API_URL" not in os.environ and (_url := server_url()):
-    os.environ["PREFECT_API_URL"] = _url  # what is started by hand shows in the server of `make up`
+if "PREFECT_API_URL" not in os.environ and (_url := url_of("prefect")):
+    os.environ["PREFECT_API_URL"] = f"{_url}/api"  # what is started by hand shows in the server of `make up`

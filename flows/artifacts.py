@@ -7,6 +7,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from flows.progress import key_of
+from flows.services import url_of
 from greenlit.config import Params
 from greenlit.errors import GreenlitError
 from greenlit.evaluation.compare import metrics_of
@@ -78,11 +79,12 @@ def _link_files(params: Params, paths: Paths) -> None:
 
 
 def _link_mlflow(params: Params) -> None:
-    """A link to the newest execution of the experiment; MLflow's pages have an address only where a server runs."""
-    address = tracking_uri()
+    """A link to the newest execution of the experiment, where MLflow's pages have an address."""
     if "mlflow" not in params.tracking.report_to:
         return
-    if not address.startswith(("http://", "https://")):
+    address = tracking_uri()
+    pages = address if address.startswith(("http://", "https://")) else url_of("mlflow")  # of `make up`, for this file
+    if pages is None:
         get_run_logger().info(f"MLflow: `mlflow ui --backend-store-uri {address}` shows this run")
         return
     client = open_client(address)
@@ -91,7 +93,7 @@ def _link_mlflow(params: Params) -> None:
         return
     newest = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"], max_results=50)
     runs = [run for run in newest if "stage" not in run.data.tags]
-    place = f"{address.rstrip('/')}/#/experiments/{experiment.experiment_id}"
+    place = f"{pages.rstrip('/')}/#/experiments/{experiment.experiment_id}"
     link = f"{place}/runs/{runs[0].info.run_id}" if runs else place
     name = str(runs[0].info.run_name) if runs else params.experiment
     create_link_artifact(link, link_text=f"MLflow: {name}", key=key_of(f"mlflow-{params.experiment}"))

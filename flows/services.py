@@ -96,13 +96,13 @@ class Note(BaseModel):
             file.write(self.model_dump_json(indent=1))
 
 
-def server_url() -> str | None:
-    """The API of the Prefect server that is up, if one is."""
+def url_of(name: str) -> str | None:
+    """The address of a service that is up, if it is."""
     try:
-        server = Note.read().services.get("prefect")
+        service = Note.read().services.get(name)
     except DataError:  # `make up` and `make down` tell it
         return None
-    return f"{server.url}/api" if server and server.lives() else None
+    return service.url if service and service.lives() else None
 
 
 def log_of(name: str) -> Path:
