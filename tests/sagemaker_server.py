@@ -30,6 +30,8 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role/greenlit-job"
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "canary/secret+access-key-of-nobody"
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 OPT_ML = "/opt/ml"
+JOB_ENDS_S = 900
+"""Longest a job may take; a test that hangs shall not hang for ever."""
 STOP_GRACE_S = 0.5
 """SageMaker's is 120 s. Its SIGTERM reaches the SDK's shell, which ignores it as a container's first process."""
 
@@ -251,7 +253,7 @@ class Machine:
             text=True, start_new_session=True,
         )  # fmt: skip
         self.cloud._processes[self.name] = process
-        watch = threading.Timer(120, lambda: self.cloud._kill(self.name))
+        watch = threading.Timer(JOB_ENDS_S, lambda: self.cloud._kill(self.name))
         watch.start()
         stopper = threading.Thread(target=self._end_when_stopped, args=(process,), daemon=True)
         stopper.start()
