@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,9 +19,10 @@ import httpx
 import pytest
 from conftest import save_tiny_model
 
-from greenlit.config import EndpointParams, GenerateParams, SamplingParams, VllmSamplingParams
+from greenlit.config import AdaptiveParams, EndpointParams, GenerateParams, SamplingParams, VllmSamplingParams
 from greenlit.config.machine import VLLM_CPU, has_cuda
 from greenlit.errors import DataError, WorldError
+from greenlit.generation import vllm
 from greenlit.generation.sample import sample
 from greenlit.types import AssertTest, Candidate, Problem
 
@@ -40,9 +42,12 @@ PARAMS = GenerateParams(
 )
 
 
-def run(model: Path, work: Path, params: SamplingParams, greedy: bool = True, problems=PROBLEMS) -> list[Candidate]:
+def run(
+    model: Path, work: Path, params: SamplingParams, greedy: bool = True, problems=PROBLEMS, go_on=None
+) -> list[Candidate]:
     work.mkdir(exist_ok=True)
-    return list(sample(model, problems, params, seed=0, greedy=greedy, work=work, workers=1, label="test"))
+    told = {"seed": 0, "greedy": greedy, "work": work, "workers": 1, "label": "test", "go_on": go_on}
+    return list(sample(model, problems, params, **told))
 
 
 def by_place(rows: list[Candidate], greedy: bool = True) -> dict:
@@ -87,6 +92,24 @@ def test_greedy_is_what_transformers_writes(model: Path, in_process, tmp_path: P
         assert row.backend == "vllm"
         if row.candidate_idx < 0:
             assert row.logprob == pytest.approx(logprobs[row.task_id, -1], abs=2e-3)
+
+
+def test_adaptive_sampling_goes_on_with_the_engine_that_is_there(model, in_process, tmp_path, monkeypatch) -> None:
+    started = []
+    monkeypatch.setattr(
+        vllm._Engines, "__init__", lambda *given, real=vllm._Engines.__init__: started.append(given) or real(*given)
+    )
+    params = PARAMS.model_copy(update={"backend": "vllm", "adaptive": AdaptiveParams(max_n=7, round=2)})
+
+    def some(_bar, number: int, asked: list[Problem], rows_of) -> list[str]:
+        assert all(len(list(rows_of(one.task_id))) == 4 + 2 * number for one in asked)
+        return [one.task_id for one in asked if one.task_id != f"t/{number}"]
+
+    rows = run(model, tmp_path / "w", params, go_on=some)
+    assert len(started) == 1
+    assert Counter(row.task_id for row in rows) == {"t/0": 4, "t/1": 6, "t/2": 8, "t/3": 8, "t/4": 8}
+    first = {place: found for place, found in by_place(rows).items() if place[1] < 3}
+    assert first == by_place(in_process)
 
 
 def test_no_two_samples_are_alike(in_process) -> None:

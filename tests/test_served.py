@@ -18,6 +18,7 @@ import psutil
 import pytest
 from interruption import gone
 from served import Served, until
+from test_flows_chosen import webhook
 
 from flows import FLOWS
 from greenlit.stage.faults import GO_ON
@@ -95,6 +96,24 @@ def test_a_flow_started_by_hand_shows_at_the_server_that_is_up(served: Served) -
     (by_hand,) = served.api("POST", "/flow_runs/filter", {"flow_runs": {"deployment_id": {"is_null_": True}}})
     assert by_hand["state_name"] == "Completed"
     assert set(served.tasks(by_hand["id"])) == {"fetch"}
+
+
+BLOCK = """
+import sys
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+
+CustomWebhookNotificationBlock(name="team", url=sys.argv[1], json_data={"text": "{{body}}"}).save("team")
+"""
+
+
+def test_a_run_that_fails_is_told_to_a_block_that_the_server_keeps(served: Served) -> None:
+    settings = {"PREFECT_API_URL": f"{served.url()}/api", "GREENLIT_NOTIFY": "custom-webhook/team"}
+    with webhook() as (address, notes):
+        subprocess.run([sys.executable, "-c", BLOCK, address], check=True, env=served.environment | settings)
+        served.command("flows.offline", "--only", "bakery", code=2, **settings)
+    (note,) = notes
+    assert note["text"].startswith("offline failed (")
+    assert "bakery" in note["text"]
 
 
 def test_a_schedule_produces_a_run_and_it_runs(served: Served) -> None:
