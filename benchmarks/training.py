@@ -38,6 +38,7 @@ from greenlit.jsonl import write_json
 from greenlit.paths import Paths
 from greenlit.stage.entry import exit_cleanly
 from greenlit.stage.hardware import workers
+from greenlit.stage.workspace import python_path
 
 SIDES = ("ours", "bare")
 PROMISED = 1.05
@@ -80,7 +81,8 @@ def trained(project: Project, raw: dict[str, Any], name: str, side: str) -> Took
     script = Path(__file__).with_name("training_run.py").resolve()
     root = project.folder.resolve()
     shutil.rmtree(root / ".work/train", ignore_errors=True)  # a run that is there already would be gone on with
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(root / "src"), str(root)])}
+    path = os.pathsep.join([str(root), python_path(root / "src")])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     with tempfile.TemporaryDirectory(prefix="greenlit-training-") as folder:
         out, log = Path(folder) / "ends.json", Path(folder) / "log"
         with log.open("w") as stream:

@@ -166,11 +166,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def made_project(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_project(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory, warm_process: str) -> Path:
     """A small project after `build`; copy it before changing it (`project` does)."""
     import faults
 
-    return faults.make_project(tmp_path_factory.mktemp("made"), tiny_model)
+    with pytest.MonkeyPatch.context() as patch:
+        workspace.start_warm(patch, warm_process)
+        return faults.make_project(tmp_path_factory.mktemp("made"), tiny_model)
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+import psutil
+
 ACCOUNT, REGION, BUCKET = "123456789012", "us-east-1", "greenlit-test"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/greenlit-job"
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "canary/secret+access-key-of-nobody"
@@ -115,6 +117,7 @@ class Cloud:
         return [row["Key"] for page in pages for row in page.get("Contents", [])]
 
     def _patch(self) -> None:
+        from moto import backends
         from moto.core.exceptions import AccessDeniedError
         from moto.iam.responses import IamResponse
         from moto.logs.responses import LogsResponse
@@ -145,6 +148,8 @@ class Cloud:
         def simulate_principal_policy(response: Any) -> Any:
             raise AccessDeniedError(ROLE, "iam:SimulatePrincipalPolicy")
 
+        modules = tuple(backends.list_of_moto_modules())  # moto looks into its own folder at every request
+        self._set(backends, "list_of_moto_modules", lambda: modules)
         self._set(SageMakerResponse, "create_training_job", create_training_job)
         self._set(SageMakerResponse, "stop_training_job", stop_training_job)
         self._set(IamResponse, "simulate_principal_policy", simulate_principal_policy)
@@ -236,6 +241,7 @@ class Machine:
         if self.name in self.cloud._stopping:
             return "stopped"
         code = self._train()
+        self._empty()
         if self.interrupted and self.cloud.weather.lose_newest_file:
             self._lose()
         self._upload(self.checkpoints, self.job.checkpoint_config["S3Uri"])
@@ -267,6 +273,13 @@ class Machine:
         watch.cancel()
         del self.cloud._processes[self.name]
         return code
+
+    def _empty(self) -> None:
+        """Until nothing runs here any more: a stage that the warm process runs is killed a moment later."""
+        until = time.monotonic() + 20
+        while any(Path(one.info["cwd"] or "/").is_relative_to(self.root) for one in psutil.process_iter(["cwd"])):
+            assert time.monotonic() < until, "processes are left on the machine"
+            time.sleep(0.05)
 
     def _end_when_stopped(self, process: subprocess.Popen) -> None:
         """Take the machine away when it is time; kill what is to stop."""

@@ -50,11 +50,19 @@ def run(script: str, folder: Path, *arguments: str) -> subprocess.CompletedProce
     return done
 
 
+def smaller(methods: Path) -> None:
+    """Batches of 32 completions where the preset has 256."""
+    text = methods.read_text()
+    assert "batch_size: 256" in text
+    methods.write_text(text.replace("batch_size: 256", "batch_size: 32"))
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("warm")
 def test_the_training_benchmark_trains_both_sides_alike(tiny: Path, tmp_path: Path) -> None:
     folder = workspace.make_workspace(tmp_path / "project", "tiny")
     shutil.copytree(tiny / ".dvc/cache", folder / ".work/training-benchmark-cache")
+    smaller(folder / "presets/methods.yaml")
     options = ["--preset", "tiny", "--rounds", "1", "--steps", "3", "--json", "out.json"]
     done = run("training.py", folder, *options)
     runs = json.loads((folder / "out.json").read_text())["runs"]

@@ -114,7 +114,7 @@ def test_accelerate_launch_by_hand_does_the_same(trained: Path) -> None:
 @pytest.mark.slow
 def test_a_signal_reaches_all_and_the_run_goes_on_from_there(trained: Path, warm_process, monkeypatch) -> None:
     text = (trained / "params.yaml").read_text()
-    (trained / "params.yaml").write_text(text.replace("max_steps: 3, max_length", "max_steps: 60, max_length"))
+    (trained / "params.yaml").write_text(text.replace("max_steps: 3, max_length", "max_steps: 30, max_length"))
     environment = faults.environment(GREENLIT_PROCESSES="2", GREENLIT_SAVE_EVERY_S="1000")
     child = subprocess.Popen(
         [sys.executable, "-m", "tasks.train", "--method", "dpo"], cwd=trained, env=environment, stderr=subprocess.PIPE,
@@ -129,12 +129,12 @@ def test_a_signal_reaches_all_and_the_run_goes_on_from_there(trained: Path, warm
     assert "Traceback" not in said
     (checkpoint,) = (trained / ".work/train").glob("*/checkpoint-*/complete")
     step = int(checkpoint.parent.name.rpartition("-")[2])
-    assert 1 <= step < 60
+    assert 1 <= step < 30
     assert {path.name for path in checkpoint.parent.glob("rng_state*")} == {"rng_state_0.pth", "rng_state_1.pth"}
     workspace.start_warm(monkeypatch, warm_process)
     done = on(trained, 2, "dpo")
     assert done.returncode == 0, done.stderr
-    assert [row["step"] for row in results(trained, "dpo")[0]] == list(range(1, 61))
+    assert [row["step"] for row in results(trained, "dpo")[0]] == list(range(1, 31))
 
 
 @pytest.mark.slow

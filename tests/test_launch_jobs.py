@@ -41,6 +41,23 @@ def one_session() -> object:
     return boto3.Session(KEY, SECRET, region_name=REGION)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def settings_checked_once() -> Iterator[None]:
+    """The SDK checks the same settings nine times a job, and the schema before each, for 2 s of CPU time."""
+    import jsonschema
+
+    validate, known = jsonschema.validate, []
+
+    def once(config: dict, schema: dict) -> None:
+        if (config, id(schema)) not in known:
+            validate(config, schema)
+            known.append((config, id(schema)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jsonschema, "validate", once)
+        yield
+
+
 @pytest.fixture
 def cloud(running: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     """The cloud, in good weather, and a project of this test to stand in; its jobs are its own by the model's bytes."""

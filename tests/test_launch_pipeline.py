@@ -1,6 +1,7 @@
 """The pipeline with launcher sagemaker, its jobs really run: the same bytes as without, also where machines go away."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,11 +25,31 @@ def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     cloud.stop()
 
 
+def base_from(project: Path, folder: Path) -> None:
+    """Have DVC take the base, which no job makes, from another project's cache, and nothing else."""
+    shutil.copytree(project / ".dvc/cache", folder / ".dvc/cache")
+    for run in (folder / ".dvc/cache/runs").glob("*/*/*"):
+        if "tasks.base\n" not in run.read_text():
+            shutil.rmtree(run.parent)
+
+
+def warm_jobs(folder: Path, warm: str) -> dict[str, str]:
+    """Have stages in jobs start warm: what hands them over goes with the code; returns what to set in the jobs."""
+    for file in workspace.WARM.glob("[!w]*.py"):
+        shutil.copy(file, folder / "src")
+    return {"WARM_STAGES": warm}
+
+
 @pytest.mark.slow
-def test_the_pipeline_gives_the_same_bytes_with_either_launcher(tiny: Path, tmp_path: Path, cloud: Cloud) -> None:
+@pytest.mark.usefixtures("warm")
+def test_the_pipeline_gives_the_same_bytes_with_either_launcher(
+    tiny: Path, tmp_path: Path, cloud: Cloud, warm_process: str
+) -> None:
     folder = workspace.make_workspace(tmp_path / "project", "tiny")
+    base_from(tiny, folder)
     settings = yaml.safe_load(launch_project.SETTINGS)
-    settings["sagemaker"]["environment"] = {"GREENLIT_SAVE_EVERY_S": "0"}
+    settings["sagemaker"]["poll_s"] = 0.5
+    settings["sagemaker"]["environment"] = {"GREENLIT_SAVE_EVERY_S": "0", **warm_jobs(folder, warm_process)}
     (folder / "settings.yaml").write_text(yaml.safe_dump(settings))
     cloud.weather.interrupt_at.extend([2, 5])  # the training's machine is taken away twice ...
     cloud.weather.lose_newest_file = True  # ... and once in the middle of copying a checkpoint

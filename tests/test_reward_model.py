@@ -299,6 +299,7 @@ def test_a_model_that_tells_nothing_apart_is_an_error(tiny_model, tmp_path, monk
         train(tmp_path, tiny_model, PARAMS.model_copy(update={"max_steps": 1}))
 
 
+@pytest.mark.usefixtures("warm")
 def test_the_stage_writes_what_dvc_expects(project: Path) -> None:
     text = (project / "params.yaml").read_text()
     settings = (

@@ -110,6 +110,7 @@ def test_the_size_of_an_online_methods_loss_says_nothing_and_nan_does() -> None:
     assert "(beta: 0.05)" in str(error.value)
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_broken_run_leaves_what_an_earlier_one_saved(project: Path) -> None:
     done = faults.stage(project, "train", "--method", "sft")
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,9 @@ from typing import TextIO
 
 LOADING = {"base", "baseline", "generate", "train", "merge", "evaluate", "reward_model", "report", "register"}
 """Stages that load torch, MLflow or matplotlib."""
-OTHERS = {"greenlit.trackers.delivery", "greenlit.training.launch", "accelerate.commands.launch"}
+OTHERS = {
+    "greenlit.trackers.delivery", "greenlit.training.launch", "accelerate.commands.launch", "impatient_delivery",
+}  # fmt: skip
 """What stages start that loads MLflow or torch too."""
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
