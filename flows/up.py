@@ -14,6 +14,7 @@ import time
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +80,15 @@ def _is_sound(name: str, note: Note) -> bool:
     return True
 
 
+@cache
+def _client() -> httpx.Client:
+    """One for all questions: each that is made reads the certificates, 30 ms of CPU time while the servers start."""
+    return httpx.Client(limits=httpx.Limits(max_keepalive_connections=0))
+
+
 def _healthy(name: str, service: Running) -> bool:
     try:
-        return httpx.get(f"{service.url}{HEALTH[name]}", timeout=5).is_success
+        return _client().get(f"{service.url}{HEALTH[name]}", timeout=5).is_success
     except httpx.TransportError:
         return False
 
@@ -202,7 +209,7 @@ def _deployments(note: Note) -> list[dict[str, Any]]:
     """What the server knows of the flows; nothing while it does not answer."""
     wanted = {"deployments": {"name": {"any_": list(FLOWS)}}}
     try:
-        answer = httpx.post(f"{note.services[PREFECT].url}/api/deployments/filter", json=wanted, timeout=10)
+        answer = _client().post(f"{note.services[PREFECT].url}/api/deployments/filter", json=wanted, timeout=10)
     except httpx.TransportError:
         return []
     return answer.json() if answer.is_success else []
@@ -218,7 +225,7 @@ def _pause(note: Note) -> None:
             return
         for one in left:
             with suppress(httpx.TransportError):
-                httpx.post(f"{note.services[PREFECT].url}/api/deployments/{one['id']}/pause_deployment", timeout=10)
+                _client().post(f"{note.services[PREFECT].url}/api/deployments/{one['id']}/pause_deployment", timeout=10)
         time.sleep(0.3)
 
 

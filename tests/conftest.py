@@ -12,6 +12,7 @@ from pathlib import Path
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else every process compiles the code of its copy of the project
 os.environ.update(
     PREFECT_HOME=str(Path(__file__).parent.parent / ".work/test-prefect"),  # not that of a server that is up here
     HF_HUB_OFFLINE="1",

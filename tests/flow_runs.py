@@ -5,11 +5,13 @@ import json
 import multiprocessing
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +84,11 @@ def make_toy(folder: Path) -> Path:
     for preset in ("tiny", "starter", "methods"):
         (folder / f"presets/{preset}.yaml").write_text((ROOT / f"presets/{preset}.yaml").read_text())
     (folder / ".gitignore").write_text(".work/\n*.out\nresults/\n.prefect/\noutput.txt\n")
+    (folder / ".dvc").mkdir()
+    for file in (".gitignore", "config"):  # its settings too: DVC's report on its use takes a process per command
+        (folder / ".dvc" / file).write_text((ROOT / ".dvc" / file).read_text())
     for command in (
         ["git", "init", "-q"],
-        [sys.executable, "-m", "dvc", "init", "-q"],
         ["git", "add", "-A"],
         ["git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start"],
     ):
@@ -127,9 +131,15 @@ def prefect_server(home: Path) -> Iterator[str]:
         server.wait()
 
 
+@cache
+def client() -> httpx.Client:
+    """One for all questions to servers: each that is made reads the certificates, which takes 30 ms of CPU time."""
+    return httpx.Client(limits=httpx.Limits(max_keepalive_connections=0))
+
+
 def _healthy(address: str) -> bool:
     try:
-        return httpx.get(f"{address}/health", timeout=2).status_code == 200
+        return client().get(f"{address}/health", timeout=2).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -145,7 +155,7 @@ def until(happened: Callable[[], Any], seconds: float, otherwise: Callable[[], s
 
 def asked(address: str, path: str, body: dict[str, Any]) -> Any:
     """Ask the server's API."""
-    answer = httpx.post(f"{address}/{path}", json=body, timeout=30)
+    answer = client().post(f"{address}/{path}", json=body, timeout=30)
     answer.raise_for_status()
     return answer.json() if answer.content else None
 
@@ -161,6 +171,12 @@ def task_states(address: str, run: dict[str, Any]) -> dict[str, str]:
     return {one["name"]: one["state_name"] for one in found}
 
 
+def noted(folder: Path, table: str) -> list[tuple[str, str]]:
+    """Names and states of the `flow_run`s or `task_run`s in a folder where no server is up."""
+    with closing(sqlite3.connect(folder / ".prefect/prefect.db")) as database:
+        return database.execute(f"SELECT name, state_name FROM {table}").fetchall()
+
+
 def artifacts(address: str, run: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Its artifacts by key."""
     found = asked(address, "artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}})
@@ -173,7 +189,7 @@ class FlowProcess:
     def __init__(
         self, folder: Path, address: str, name: str, arguments: tuple[str, ...], settings: dict[str, str]
     ) -> None:
-        environment = {"PREFECT_API_URL": address, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", **settings}
+        environment = {"PREFECT_API_URL": address, **code_of(ROOT), **settings}
         self._process = _FORKS.Process(target=_run, args=(str(folder), name, arguments, environment))
         self._process.start()
         self.pid = self._process.pid
@@ -216,6 +232,12 @@ def _run(folder: str, name: str, arguments: tuple[str, ...], environment: dict[s
     sys.argv = [f"flows/{name}.py", *arguments]
     module = importlib.import_module(f"flows.{name}")
     module.run_from_command_line(getattr(module, name))
+
+
+def code_of(folder: Path) -> dict[str, str]:
+    """Settings of a flow by which its stages run the code of this folder; warm, where the test is."""
+    warm = {"WARM_STAGES": os.environ["WARM_STAGES"]} if "WARM_STAGES" in os.environ else {}
+    return {"PYTHONPATH": workspace.search_path(folder, folder / "src"), **warm}
 
 
 def end_flows() -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 import workspace
+from flow_runs import client
 
 Found = TypeVar("Found")
 SETTINGS = {
@@ -21,6 +22,7 @@ SETTINGS = {
     "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "1",
     "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "1",
     "GREENLIT_GRACE_S": "1",
+    "COLD_STAGE": "report",  # that one is held, and killed
 }
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
@@ -70,7 +72,7 @@ class Served:
         """Ask the server; while its database is busy it says 503, and every client of Prefect's asks again."""
         end = time.monotonic() + 30
         while True:
-            answer = httpx.request(method, f"{self.url()}/api{path}", json=body, timeout=30)
+            answer = client().request(method, f"{self.url()}/api{path}", json=body, timeout=30)
             if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > end:
                 break
             time.sleep(0.5)

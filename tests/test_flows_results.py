@@ -15,6 +15,7 @@ import workspace
 from flow_runs import (
     artifacts,
     asked,
+    code_of,
     dvc_of,
     end_flows,
     make_toy,
@@ -52,10 +53,7 @@ def project(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def code_of(folder: Path) -> dict[str, str]:
-    return {"PYTHONPATH": f"{folder}:{folder / 'src'}"}
-
-
+@pytest.mark.usefixtures("warm")
 def test_a_second_start_is_all_cached_and_shows_table_report_and_links(project: Path, api: str) -> None:
     run_flow(project, api, "offline", **code_of(project))
     run = newest_run(api)
@@ -75,6 +73,7 @@ def test_a_second_start_is_all_cached_and_shows_table_report_and_links(project: 
     assert "results/reports/tiny_summary." in found["report-file-tiny"]["data"]
 
 
+@pytest.mark.usefixtures("warm")
 def test_the_model_in_use_is_measured_again_and_an_alarm_is_raised_when_it_is_worse(project: Path, api: str) -> None:
     output = run_flow(project, api, "refresh", **code_of(project))
     assert "greenlit-tiny has no champion: measuring dpo" in output
@@ -102,6 +101,7 @@ def test_the_model_in_use_is_measured_again_and_an_alarm_is_raised_when_it_is_wo
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm")
 def test_a_champion_that_no_method_here_has_made_is_fetched_and_measured_in_a_copy(project: Path, api: str) -> None:
     from mlflow import MlflowClient
 
@@ -118,16 +118,19 @@ def test_a_champion_that_no_method_here_has_made_is_fetched_and_measured_in_a_co
 
 
 @pytest.mark.slow
-def test_cancelled_while_it_trains_it_goes_on_from_its_checkpoint(project: Path, api: str) -> None:
-    settings = ["--settings", "methods.dpo.epochs=6", "methods.dpo.learning_rate=0.0005"]
+def test_cancelled_while_it_trains_it_goes_on_from_its_checkpoint(
+    project: Path, api: str, warm_process: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--from-stage", "train", "--settings", "methods.dpo.epochs=3", "methods.dpo.learning_rate=0.0005"]
     (project / "output.txt").write_text("")
-    process = start_flow(project, api, "offline", *settings, GREENLIT_SAVE_EVERY_S="1", **code_of(project))
+    process = start_flow(project, api, "offline", *arguments, GREENLIT_SAVE_EVERY_S="1", **code_of(project))
     interruption.wait_for(project, "PROGRESS train", 240)
     family = interruption.tree(process.pid)
     process.terminate()
     assert process.wait(60) == 143
     assert interruption.gone(family, 5)
-    output = run_flow(project, api, "offline", **code_of(project))
+    workspace.start_warm(monkeypatch, warm_process)
+    output = run_flow(project, api, "offline", "--from-stage", "train", **code_of(project))
     assert re.search(r"going on from the checkpoint of step \d+", output), output[-3000:]
     assert newest_run(api)["state_name"] == "Completed"
 

@@ -39,13 +39,19 @@ def api(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="module")
 def made_toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_toy(tmp_path_factory.mktemp("made") / "toy")
+    folder = make_toy(tmp_path_factory.mktemp("made") / "toy")
+    (folder / "generate.out").write_text("what the training reads, as it lies there")
+    return folder
 
 
 @pytest.fixture
 def toy(made_toy: Path, tmp_path: Path):
     yield Path(shutil.copytree(made_toy, tmp_path / "toy", symlinks=True))
     end_flows()
+
+
+TRAINING = ("pipeline", "--from-stage", "train")
+"""All that it takes where it is the training that is stopped."""
 
 
 def no_dvc_lock(folder: Path) -> bool:
@@ -64,7 +70,7 @@ def nobody_holds(folder: Path) -> bool:
 def resumes(folder: Path, api: str) -> None:
     """The next run goes on from the checkpoint and comes through."""
     tell(folder)
-    assert "train-dpo: from the checkpoint" in run_flow(folder, api, "pipeline")
+    assert "train-dpo: from the checkpoint" in run_flow(folder, api, *TRAINING)
 
 
 def test_a_task_run_per_stage_called_as_the_stage_and_cached_the_second_time(toy: Path, api: str) -> None:
@@ -144,18 +150,16 @@ def test_a_stage_is_tried_again_only_where_it_asks_for_it_and_may(toy: Path, api
     tell(toy, generate="again:2", train_dpo="again:1")
     output = run_flow(toy, api, "pipeline", "--only", "generate", GREENLIT_RETRY_DELAY_S="0.1")
     assert output.count("Running stage 'generate'") == 3
-    output = run_flow(toy, api, "pipeline", "--only", "train-dpo", code=75, GREENLIT_RETRY_DELAY_S="0.1")
+    output = run_flow(toy, api, *TRAINING, code=75, GREENLIT_RETRY_DELAY_S="0.1")
     assert output.count("Running stage 'train@dpo'") == 1, "a training is not tried again unless one says so"
     tell(toy, train_dpo="again:2")
-    output = run_flow(
-        toy, api, "pipeline", "--only", "train-dpo", GREENLIT_RETRY_DELAY_S="0.1", GREENLIT_RETRIES="train=1"
-    )
+    output = run_flow(toy, api, *TRAINING, GREENLIT_RETRY_DELAY_S="0.1", GREENLIT_RETRIES="train=1")
     assert output.count("Running stage 'train@dpo'") == 2
 
 
 def test_cancelled_a_stage_writes_its_checkpoint_and_the_next_run_goes_on_from_it(toy: Path, api: str) -> None:
     tell(toy, train_dpo="sleep")
-    process = start_flow(toy, api, "pipeline")
+    process = start_flow(toy, api, *TRAINING)
     stage = stage_process(toy, "train-dpo")
     family = interruption.tree(process.pid)
     assert len(family) >= 5, "flow, keeper, DVC, stage, its worker"
@@ -173,7 +177,7 @@ def test_cancelled_a_stage_writes_its_checkpoint_and_the_next_run_goes_on_from_i
 
 def test_a_stage_that_ignores_sigterm_is_gone_after_the_grace(toy: Path, api: str) -> None:
     tell(toy, train_dpo="ignore")
-    process = start_flow(toy, api, "pipeline", "--grace-s", "1.5")
+    process = start_flow(toy, api, *TRAINING, "--grace-s", "1.5")
     stage = stage_process(toy, "train-dpo")
     family = interruption.tree(process.pid)
     began = time.monotonic()
@@ -186,7 +190,7 @@ def test_a_stage_that_ignores_sigterm_is_gone_after_the_grace(toy: Path, api: st
 
 def test_a_stage_whose_time_is_up_is_ended_and_the_run_says_so(toy: Path, api: str) -> None:
     tell(toy, train_dpo="sleep")
-    output = run_flow(toy, api, "pipeline", "--stage-timeout-s", "4", code=75)
+    output = run_flow(toy, api, *TRAINING, "--stage-timeout-s", "4", code=75)
     assert "stage train-dpo took longer than 4 s and was ended; its checkpoints are kept" in output
     until(lambda: task_states(api, newest_run(api)).get("train-dpo") == "TimedOut", 10)
     assert interruption.gone([one for one in psutil.process_iter() if toy_stage(one, toy)], 5)
@@ -205,7 +209,7 @@ def toy_stage(process: psutil.Process, toy: Path) -> bool:
 def test_whatever_is_killed_nothing_is_left_and_the_next_run_recovers(toy: Path, api: str, victim: str) -> None:
     tell(toy, train_dpo="sleep")
     settings = {"ENDS_WITH_DVC": "1"} if victim == "keeper" else {}
-    process = start_flow(toy, api, "pipeline", "--grace-s", "3", **settings)
+    process = start_flow(toy, api, *TRAINING, "--grace-s", "3", **settings)
     stage = stage_process(toy, "train-dpo")
     family = interruption.tree(process.pid)
     run = newest_run(api)
@@ -215,7 +219,7 @@ def test_whatever_is_killed_nothing_is_left_and_the_next_run_recovers(toy: Path,
     if victim == "flow":
         process.wait(10)
         tell(toy)  # at once: the run waits for what the dead one has left
-        assert "train-dpo: from the checkpoint" in run_flow(toy, api, "pipeline")
+        assert "train-dpo: from the checkpoint" in run_flow(toy, api, *TRAINING)
         assert interruption.gone(family, 1)
         state = asked(api, "flow_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})[0]["state"]
         assert state["type"] == "CRASHED"
@@ -227,7 +231,7 @@ def test_whatever_is_killed_nothing_is_left_and_the_next_run_recovers(toy: Path,
     if victim == "stage":
         assert "stage train-dpo was killed by signal 9" in newest_run(api)["state"]["message"]
         tell(toy)
-        run_flow(toy, api, "pipeline")
+        run_flow(toy, api, *TRAINING)
         return
     resumes(toy, api)
     assert nobody_holds(toy)
@@ -235,7 +239,7 @@ def test_whatever_is_killed_nothing_is_left_and_the_next_run_recovers(toy: Path,
 
 def test_one_run_at_a_time_in_a_workspace_with_a_server_and_without(toy: Path, api: str) -> None:
     tell(toy, train_dpo="sleep")
-    first = start_flow(toy, api, "pipeline")
+    first = start_flow(toy, api, *TRAINING)
     stage_process(toy, "train-dpo")
     held = f"flow pipeline is at work here already (process {first.pid})"
     (toy / "elsewhere").mkdir()

@@ -42,10 +42,15 @@ def stage_body(name: str) -> dict:
 
 
 @cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
 def imported(path: Path) -> frozenset[str]:
     """Dotted names that a file imports anywhere, at module level or inside functions."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -54,6 +59,7 @@ def imported(path: Path) -> frozenset[str]:
     return frozenset(names)
 
 
+@cache
 def module_file(name: str) -> Path | None:
     base = (SRC if name.startswith("greenlit") else ROOT) / name.replace(".", "/")
     for path in (base.with_suffix(".py"), base / "__init__.py"):
@@ -62,6 +68,7 @@ def module_file(name: str) -> Path | None:
     return None
 
 
+@cache
 def closure(start: Path) -> set[Path]:
     """Files of ours that a module of tasks/ needs, itself and its package included."""
     found: set[Path] = set()
@@ -80,8 +87,9 @@ def closure(start: Path) -> set[Path]:
     return found
 
 
+@cache
 def is_only_docstring(path: Path) -> bool:
-    return all(isinstance(node, ast.Expr) for node in ast.parse(path.read_text()).body)
+    return all(isinstance(node, ast.Expr) for node in parsed(path).body)
 
 
 def our_files(folder: str) -> list[Path]:
@@ -198,25 +206,40 @@ def test_params_yaml_is_the_starter_preset() -> None:
     assert (ROOT / "params.yaml").read_text() == (ROOT / "presets/starter.yaml").read_text()
 
 
-def heavy_after(code: str) -> set[str]:
-    probe = f"{code}\nimport sys; print(' '.join(m for m in {HEAVY!r} if m in sys.modules))"
-    out = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
-    return set(out.stdout.split())
+PROBE = f"""
+import os, sys
+import greenlit.config
+for module in sys.argv[1:]:
+    if not os.fork():
+        __import__(module)
+        print(module, *(heavy for heavy in {HEAVY!r} if heavy in sys.modules), flush=True)
+        os._exit(0)
+    os.wait()
+"""
+"""Each module in a process of its own; the one they fork from has imported what all of them do."""
 
 
-def test_cli_and_config_import_nothing_heavy() -> None:
-    assert heavy_after("import greenlit.cli, greenlit.config, greenlit.jsonl, greenlit.types") == set()
+@cache
+def heavy_after() -> dict[str, list[str]]:
+    """What of the heavy packages each of these modules imports."""
+    modules = ["greenlit.cli", "greenlit.jsonl", "greenlit.types", *(f"tasks.{name}" for name in MODULES)]
+    out = subprocess.run([sys.executable, "-c", PROBE, *modules], cwd=ROOT, capture_output=True, text=True, check=True)
+    return {module: heavy for module, *heavy in map(str.split, out.stdout.splitlines())}
+
+
+@pytest.mark.parametrize("module", ["greenlit.cli", "greenlit.jsonl", "greenlit.types"])
+def test_cli_and_config_import_nothing_heavy(module: str) -> None:
+    assert heavy_after()[module] == []
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_importing_a_stage_loads_nothing_heavy(name: str) -> None:
-    assert heavy_after(f"import tasks.{name}") == set()
+    assert heavy_after()[f"tasks.{name}"] == []
 
 
 def test_heavy_packages_are_imported_inside_functions() -> None:
     for path in [*our_files("src"), *our_files("tasks")]:
-        tree = ast.parse(path.read_text())
-        for node in tree.body:
+        for node in parsed(path).body:
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not {name.split(".")[0] for name in names} & set(HEAVY), f"{path}:{node.lineno}"

@@ -70,6 +70,7 @@ def go_on(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("share", [0.0, 0.4, 0.9])
 def test_a_lock_file_that_dvc_left_torn_costs_nothing(tiny: Path, tmp_path: Path, share: float) -> None:
     folder = tmp_path / "project"
@@ -105,7 +106,9 @@ run_stage(register.main, "--method")
 
 
 @pytest.mark.slow
-def test_a_signal_in_the_middle_of_registering_waits_for_its_end(tiny: Path, tmp_path: Path) -> None:
+def test_a_signal_in_the_middle_of_registering_waits_for_its_end(
+    tiny: Path, tmp_path: Path, warm_process: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "project"
     shutil.copytree(tiny, folder, symlinks=True, ignore=shutil.ignore_patterns(".work", "mlflow.db*", "output.txt"))
     process = start(folder, sys.executable, "-c", SLOW_REGISTER)
@@ -115,6 +118,7 @@ def test_a_signal_in_the_middle_of_registering_waits_for_its_end(tiny: Path, tmp
     with closing(sqlite3.connect(folder / "mlflow.db", timeout=0.1)) as database:
         database.execute("BEGIN IMMEDIATE")  # nobody holds it
         assert database.execute("SELECT name, version FROM model_versions").fetchall() == [("greenlit-tiny", 1)]
+    workspace.start_warm(monkeypatch, warm_process)
     workspace.run(folder, sys.executable, "-m", "tasks.register", "--method", "dpo")
     with closing(sqlite3.connect(folder / "mlflow.db")) as database:
         assert database.execute("SELECT count(*) FROM model_versions").fetchone() == (1,)
@@ -140,18 +144,32 @@ def fetched(tiny: Path, tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stage_that_is_stopped_leaves_nothing_and_goes_on(fetched: Path, warm_process: str, number: int) -> None:
-    out = paths_of(fetched).candidates
-    params = (fetched / "params.yaml").read_text()
-    (fetched / "params.yaml").write_text(params.replace("batch_size: 256", "batch_size: 8"))
+@pytest.fixture(scope="module")
+def uninterrupted(warm_process: str, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What `generate` comes to in small batches."""
+    folder = tmp_path_factory.mktemp("uninterrupted") / "project"
+    left_out = shutil.ignore_patterns(".work", ".dvc", "results", "mlflow.db*")
+    shutil.copytree(tiny, folder, symlinks=True, ignore=left_out)
+    in_small_batches(folder)
     with pytest.MonkeyPatch.context() as patch:
         workspace.start_warm(patch, warm_process)
-        workspace.run(fetched, sys.executable, "-m", "tasks.generate")
-    uninterrupted = (fetched / out).read_bytes()
+        workspace.run(folder, sys.executable, "-m", "tasks.generate")
+    return (folder / paths_of(folder).candidates).read_bytes()
+
+
+def in_small_batches(folder: Path) -> None:
+    params = (folder / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(params.replace("batch_size: 256", "batch_size: 8"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stage_that_is_stopped_leaves_nothing_and_goes_on(
+    fetched: Path, uninterrupted: bytes, warm_process: str, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    out = paths_of(fetched).candidates
+    in_small_batches(fetched)
     (fetched / out).unlink()
-    shutil.rmtree(fetched / ".work")
     process = start(fetched, sys.executable, "-m", "tasks.generate", GREENLIT_WORKERS="2")
     rows = wait_for_rows(fetched / ".work/generate", 16)
     family = tree(process.pid)
@@ -169,6 +187,7 @@ def test_a_stage_that_is_stopped_leaves_nothing_and_goes_on(fetched: Path, warm_
     assert "Traceback" not in said
     no_litter(fetched)
     before = partial.read_bytes()
+    workspace.start_warm(monkeypatch, warm_process)
     workspace.run(fetched, sys.executable, "-m", "tasks.generate")
     assert partial.read_bytes().startswith(before)  # nothing sampled twice
     assert partial.read_bytes().count(b"\n") == (fetched / out).read_bytes().count(b"\n")
@@ -322,16 +341,12 @@ cp .work/generate/*/candidates.jsonl whole.jsonl
 
 
 @pytest.mark.slow
-def test_a_full_disk_stops_sampling_and_once_there_is_room_it_goes_on(fetched: Path, warm_process: str) -> None:
+def test_a_full_disk_stops_sampling_and_once_there_is_room_it_goes_on(fetched: Path, uninterrupted: bytes) -> None:
     mounts = own_mounts()
     out = paths_of(fetched).candidates
-    params = (fetched / "params.yaml").read_text()
-    (fetched / "params.yaml").write_text(params.replace("batch_size: 256", "batch_size: 16"))
-    with pytest.MonkeyPatch.context() as patch:
-        workspace.start_warm(patch, warm_process)
-        workspace.run(fetched, sys.executable, "-m", "tasks.generate")
-    uninterrupted = (fetched / out).read_bytes()
-    shutil.rmtree(fetched / ".work/generate")
+    in_small_batches(fetched)
+    (fetched / out).unlink()
+    (fetched / ".work").mkdir()
     environment = workspace.environment(fetched) | {"PYTHON": sys.executable, "GREENLIT_WORKERS": "1"}
     subprocess.run([*mounts, "bash", "-c", FULL_DISK], cwd=fetched, env=environment, check=True)
 

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def served(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(warm_module: None, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The tiny experiment, run before, with its servers and flows up; whatever happens, they end."""
     folder = Path(shutil.copytree(tiny, tmp_path_factory.mktemp("served") / "project", symlinks=True))
     (folder / ".env").write_text("GREENLIT_SCHEDULE_SWEEP=0 5 1 * *\nGREENLIT_SCHEDULE_REFRESH=off\nHF_TOKEN=geheim\n")

@@ -18,8 +18,9 @@ _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def taken(module: str) -> bool:
-    """Is that something which the warm process runs?"""
-    return module in OTHERS or module.removeprefix("tasks.") in LOADING
+    """Is that something which the warm process runs? COLD_STAGE names one that it is not to run."""
+    stage = module.removeprefix("tasks.")
+    return module in OTHERS or (stage in LOADING and stage != os.environ.get("COLD_STAGE"))
 
 
 def hand_over(address: str, module: str, arguments: list[str]) -> None:

@@ -6,6 +6,7 @@ folder, exit code. A process that is killed takes its stage along. What a cold s
 run stages as a user does (the fixture `tiny`, and all of test_interruption.py).
 """
 
+import atexit
 import ctypes
 import gc
 import importlib
@@ -17,6 +18,7 @@ import selectors
 import signal
 import socket
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -122,7 +124,9 @@ class Server:
 
 
 def run(asked: dict, search_path: list[str]) -> None:
-    """Run the stage as `python -m` would."""
+    """Run the stage as `python -m` would, but for what Python does last: taking all modules apart takes 0.7 s of CPU
+    time where torch is among them, and nobody looks at it.
+    """
     os.environ.clear()
     os.environ.update(asked["environment"])
     os.chdir(asked["folder"])
@@ -133,7 +137,18 @@ def run(asked: dict, search_path: list[str]) -> None:
     random.seed()
     if os.environ.get("PYTHONUNBUFFERED"):
         sys.stdout.reconfigure(write_through=True)
-    runpy.run_module(asked["module"], run_name="__main__", alter_sys=True)
+    code = 0
+    try:
+        runpy.run_module(asked["module"], run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if not isinstance(end.code, int | None):
+            raise
+        code = end.code or 0
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def main() -> None:

@@ -158,15 +158,17 @@ def stage_names(params: Params) -> list[str]:
 
 def _up_to_date(params: Params) -> list[str]:
     """The stages that DVC would not run again, and whose inputs none would make anew; empty when DVC cannot say."""
+    if not Path("dvc.lock").exists():
+        return []
     done = subprocess.run([sys.executable, "-m", "dvc", "status", "--json"], capture_output=True, text=True)
     try:
         changed = json.loads(done.stdout)
     except ValueError:
         return []
-    locked = locked_stages(Path())
+    locked, names = locked_stages(Path()), stage_names(params)
     fine: list[str] = []
     for name, producers in stages_in_order(locked).items():
-        if name in stage_names(params) and name not in changed and all(producer in fine for producer in producers):
+        if name in names and name not in changed and all(producer in fine for producer in producers):
             fine.append(name)
     return fine
 
