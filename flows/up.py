@@ -216,12 +216,15 @@ def _deployments(note: Note) -> list[dict[str, Any]]:
 
 
 def _pause(note: Note) -> None:
-    """Pause the schedules, with which who serves may not have come to an end while a run of his was ended too."""
+    """Pause the schedules: what served them may have been ended before it had, with a run that took its grace."""
     until = time.monotonic() + _SETTLE_S  # a busy server answers 503 for a while
-    while time.monotonic() < until:
+    while note.services[PREFECT].lives():
         known = _deployments(note)
         left = [one for one in known if not one["paused"]]
         if known and not left:
+            return
+        if time.monotonic() > until:
+            print(", schedules not paused: the server is too busy", end="", file=sys.stderr)
             return
         for one in left:
             with suppress(httpx.TransportError):
@@ -230,9 +233,14 @@ def _pause(note: Note) -> None:
 
 
 def _settle(note: Note) -> None:
-    """Have runs that ended with who served them told so to the server, while it is there."""
+    """Have the server told of runs that ended with what served them; who serves next tells what is left."""
+    if not note.services[PREFECT].lives():
+        return
     code = "from flows.leftovers import settle_leftovers; settle_leftovers()"
-    subprocess.run([sys.executable, "-c", code], env=_environment(note), timeout=_SETTLE_S, check=False)
+    try:
+        subprocess.run([sys.executable, "-c", code], env=_environment(note), timeout=_SETTLE_S, check=True)
+    except subprocess.SubprocessError as fault:
+        print(f", runs not settled ({type(fault).__name__})", end="", file=sys.stderr)
 
 
 def down() -> None:

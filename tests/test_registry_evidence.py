@@ -60,10 +60,7 @@ def test_the_chain_goes_back_to_every_dataset_and_nothing_else_is_in_it(project)
     from pathlib import Path
 
     chain = chain_to(Path("results/merged"))
-    stages = [link.stage for link in chain]
-    assert sorted(stages) == ["base", "build", "merge@dpo", "prepare", "train@dpo"]
-    assert stages[:2] == ["merge@dpo", "train@dpo"]
-    assert stages.index("build") < stages.index("prepare"), "a stage comes after all that read from it"
+    assert [link.stage for link in chain] == ["merge@dpo", "train@dpo", "build", "prepare", "base"]
     hashes = data_hashes(chain)
     assert hashes["assets/raw"] == md5("raw")
     assert hashes["results/merged"] == "5.dir"
@@ -71,8 +68,7 @@ def test_the_chain_goes_back_to_every_dataset_and_nothing_else_is_in_it(project)
     trained = chain[1]
     assert trained.params == {"params.yaml": {"seed": 3}}
     assert len(trained.code) == 64
-    written = {link["stage"]: link for link in json.loads(as_json(chain))}
-    assert written["build"]["reads"] == {"assets/problems": md5("problems")}
+    assert json.loads(as_json(chain))[2]["reads"] == {"assets/problems": md5("problems")}
 
 
 @pytest.mark.parametrize("spoil", ["changed", "torn", "missing", "another shape"])

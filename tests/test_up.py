@@ -181,6 +181,23 @@ def test_a_server_that_does_not_start_is_one_message_and_what_was_started_is_sto
     assert project.processes() == []
 
 
+def test_down_does_not_wait_for_a_server_that_is_dead(project: Served) -> None:
+    dead = started("")
+    until = time.monotonic() + 30
+    while dead.lives():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    serving = started(SLEEPER)
+    services_up = {"prefect": dead.model_copy(update={"url": "http://127.0.0.1:9"}), "flows": serving}
+    Note(services=services_up).write(project.folder / ".prefect/up.json")
+    began = time.monotonic()
+    done = project.command("flows.up", "--down")
+    assert time.monotonic() - began < 30
+    assert "Traceback" not in done.stderr
+    assert not serving.lives()
+    assert project.note() == {}
+
+
 def test_serving_without_a_server_says_what_to_do(project: Served) -> None:
     done = project.command("flows.serve", code=2)
     assert (

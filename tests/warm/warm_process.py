@@ -3,7 +3,7 @@
 Starting a stage with a model takes 4 to 8 s of CPU time for imports alone, and the tests start hundreds. A stage run
 here has everything else of its own: arguments, folder, environment, standard streams, the project's code of its own
 folder, exit code. A process that is killed takes its stage along. What a cold start does is shown by the tests that
-run stages as a user does (the fixture `tiny`, and all of test_interruption.py).
+run stages as a user does (the fixture `tiny`, and what test_interruption.py stops and kills).
 """
 
 import atexit

@@ -39,20 +39,20 @@ def _hashes(entries: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return {entry["path"]: str(entry.get("md5", "")) for entry in entries}
 
 
-def chain_to(target: Path, root: Path = Path()) -> list[Link]:
+def chain_to(target: Path) -> list[Link]:
     """The stages that made `target`, from the last one back to what no stage made; empty where DVC made it not.
 
     A lock that is not of the files that lie here (a stage was run by hand, without DVC) is no proof of anything: then
     the chain is empty too.
     """
     try:
-        locked = locked_stages(root)
+        locked = locked_stages(Path())
         producers = stages_in_order(locked)
         waiting = [name for name in producers if target.as_posix() in _hashes(locked[name].get("outs", ()))]
         needed: set[str] = set()
         while waiting:
             needed.add(name := waiting.pop())
-            waiting += producers[name] - needed
+            waiting += [producer for producer in producers[name] if producer not in needed]
         chain = [Link.of(name, locked[name]) for name in reversed(producers) if name in needed]
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
         return []
